@@ -1,0 +1,46 @@
+# Everything that people and CI run. `make help` lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install proto lint check test bench demo serve clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## make .venv with everything, pinned by constraints.txt
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rnnserve needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+proto: ## generate the stubs from proto/
+	proto/generate.sh
+
+lint: install ## format and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: install ## style, types, Dockerfile, stubs: changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+	proto/generate.sh --check
+
+test: install ## the tests
+	$(BIN)/pytest
+
+bench: install ## measure, print a table, write docs/benchmarks.md
+	$(BIN)/python -m bench
+
+demo: install ## train, export, serve and stream a real data set
+	$(BIN)/python -m demo
+
+serve: install ## serve ./repository
+	$(BIN)/rnnserve serve --repository repository
+
+clean: ## remove what the targets above made
+	rm -rf .venv .venv-proto .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis

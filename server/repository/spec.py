@@ -1,0 +1,81 @@
+"""What the rest of the server knows of a model: names, shapes and states, validated.
+
+The repository reads it from a model directory; engine and wire only ever see these objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from server.stubs.inference.model_config_pb2 import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output as a request sees it.
+
+    `shape` counts the batch axis, which is axis 0; -1 is any size. `time_axis` is the axis that
+    counts timesteps, None where the tensor has none.
+    """
+
+    name: str
+    datatype: str  # Open Inference name, "FP32"
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    time_axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """A pair of tensors that carry one state from a step to the next.
+
+    `shape` is that of one session's row, without the batch axis; in the graph the batch axis
+    stands at `batch_axis`. `initial` has `shape`.
+    """
+
+    name: str  # of the graph's input
+    output: str  # of the graph's output
+    datatype: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    batch_axis: int
+    initial: NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one row."""
+        return self.initial.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One version of one model.
+
+    `may_be_cut`: running a request in pieces of consecutive timesteps, the state carried from
+    piece to piece, gives the same as running it whole. `idle_s` is the time without a request
+    after which a session ends. `digest` is the SHA-256 of model and configuration.
+    """
+
+    name: str
+    version: int
+    onnx_path: Path
+    digest: str
+    max_batch_size: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[StateSpec, ...]
+    idle_s: float
+    may_be_cut: bool
+    config: ModelConfig
+
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes of state that one row of a session takes."""
+        return sum(state.nbytes for state in self.states)
