@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class TensorSpec:
     """An input or output as a request sees it.
 
-    `shape` counts the batch axis, which is axis 0; -1 is any size. `time_axis` is the axis that
-    counts timesteps, None where the tensor has none.
+    `shape` counts the batch axis, which is axis 0 and always -1; a model with max_batch_size 0 has
+    no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
+    tensor has none.
     """
 
     name: str

@@ -1,0 +1,96 @@
+"""Which fields of a model configuration mean something here. The only such table.
+
+A field that is set stands in one of the two tables below or under an entry of them, or it is
+refused by name: nothing is ever ignored in silence, fields of a future schema included.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import Message
+
+from server.repository.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from server.stubs.inference.model_config_pb2 import ModelConfig
+
+READ = frozenset(
+    {
+        "name",
+        "platform",
+        "backend",
+        "version_policy",
+        "max_batch_size",
+        "default_model_filename",
+        "input.name",
+        "input.data_type",
+        "input.dims",
+        "output.name",
+        "output.data_type",
+        "output.dims",
+        "instance_group.count",
+        "sequence_batching.max_sequence_idle_microseconds",
+        "sequence_batching.state.input_name",
+        "sequence_batching.state.output_name",
+        "sequence_batching.state.data_type",
+        "sequence_batching.state.dims",
+        "sequence_batching.state.initial_state",
+        "parameters",  # keys that begin with "rnnserve."; others belong to other servers
+    }
+)
+
+# They tune another server, describe, or report; no result depends on them.
+WITHOUT_EFFECT = {
+    "dynamic_batching": "requests share a batch whenever the engine is busy, without a delay",
+    "sequence_batching.direct": "rows are gathered at every step: both strategies come to the same",
+    "sequence_batching.oldest": "as direct",
+    "sequence_batching.state.use_same_buffer_for_input_output": "where states live is ours to say",
+    "instance_group.name": "there is one instance",
+    "instance_group.kind": "the server's own --provider chooses the device",
+    "instance_group.gpus": "as kind",
+    "instance_group.rate_limiter": "there is one instance",
+    "instance_group.secondary_devices": "as kind",
+    "instance_group.profile": "TensorRT only",
+    "instance_group.host_policy": "as kind",
+    "optimization": "hints for speed",
+    "model_warmup": "every model is run at its smallest and largest batch before it serves",
+    "response_cache": "there is no cache",
+    "metric_tags": "metrics carry the model's name and version",
+    "model_metrics": "as metric_tags",
+    "input.format": "a description",
+    "output.label_filename": "for classification, which is not offered",
+}
+
+# Messages that say nothing by standing there empty.
+_GROUPS = frozenset({"model_transaction_policy"})
+_INTERIOR = _GROUPS | {
+    entry.rsplit(".", depth)[0]
+    for entry in READ | WITHOUT_EFFECT.keys()
+    for depth in range(1, entry.count(".") + 1)
+}
+
+
+def check_fields(config: ModelConfig) -> None:
+    """Raises Problem at the first field that would change what the model does and is not read."""
+    for path in _set_fields(config):
+        raise Problem(f"{path}: not supported by this server; take it out to serve without it")
+    count = sum(group.count or 1 for group in config.instance_group)
+    if count > 1:
+        raise Problem(f"instance_group: {count} instances; expected at most 1")
+
+
+def _set_fields(message: Message, prefix: str = "") -> Iterator[str]:
+    """Paths of fields that are set and stand in neither table."""
+    for field, value in message.ListFields():
+        path = prefix + field.name
+        if path in READ or path in WITHOUT_EFFECT:
+            continue
+        if path not in _INTERIOR:
+            yield path
+            continue
+        entries: Iterable[Message] = [value] if isinstance(value, Message) else value
+        for entry in entries:
+            yield from _set_fields(entry, path + ".")

@@ -1,0 +1,113 @@
+"""A model directory as validated specs, one for each version to serve."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from server.errors import StartupError
+from server.repository import scan
+from server.repository.config import METADATA_KEY, MODEL_FILE, fill_in, parse, read_text
+from server.repository.fields import check_fields
+from server.repository.interface import check_cut, check_roles, derive_tensors, tensor_specs
+from server.repository.onnx_file import read_onnx
+from server.repository.parameters import read_parameters
+from server.repository.problem import Problem
+from server.repository.spec import ModelSpec
+from server.repository.states import state_specs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.repository.onnx_file import OnnxFile
+    from server.stubs.inference.model_config_pb2 import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A configuration as found. `where` names the file that it stands in."""
+
+    text: str
+    where: str
+    config: ModelConfig
+
+
+def load(model_dir: Path) -> list[ModelSpec]:
+    """The versions that `model_dir` serves, ascending. Raises StartupError: one line that names
+    the file, the field, what stands there and what was expected.
+    """
+    model_dir = model_dir.absolute()  # not resolved: a link's own name is the model's
+    present = scan.versions(model_dir)
+    path = model_dir / scan.CONFIG
+    if path.is_file():
+        text = read_text(path)
+        common = _Source(text, str(path), parse(text, str(path)))
+        return [_version(model_dir, version, common) for version in _choose(common, present)]
+    if not present:
+        raise StartupError(f"{model_dir}: neither {scan.CONFIG} nor a version directory")
+    # without the file each version brings its own; which versions, the latest one says
+    chosen = _choose(_from_metadata(model_dir, present[-1]), present)
+    return [_version(model_dir, version, _from_metadata(model_dir, version)) for version in chosen]
+
+
+def _choose(source: _Source, present: list[int]) -> list[int]:
+    try:
+        return scan.choose(present, source.config.version_policy)
+    except Problem as problem:
+        raise StartupError(f"{source.where}: {problem}") from None
+
+
+def _from_metadata(model_dir: Path, version: int) -> _Source:
+    path = model_dir / str(version) / MODEL_FILE
+    text = read_onnx(path).metadata.get(METADATA_KEY)
+    if text is None:
+        raise StartupError(
+            f"{model_dir}: no {scan.CONFIG}, and {path} has no metadata {METADATA_KEY!r} instead"
+        )
+    where = f"{path}, metadata {METADATA_KEY}"
+    return _Source(text, where, parse(text, where))
+
+
+def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
+    try:
+        check_fields(source.config)
+        config = fill_in(source.config, model_dir.name)
+        path = _onnx_path(model_dir / str(version), config.default_model_filename)
+        model = read_onnx(path)
+        derive_tensors(config, model)
+        return _spec(config, model, version, path, source.text)
+    except Problem as problem:
+        raise StartupError(f"{source.where}: {problem}") from None
+
+
+def _onnx_path(version_dir: Path, filename: str) -> Path:
+    if PurePath(filename).name != filename:
+        raise Problem(f"default_model_filename: {filename!r}; expected a file in {version_dir}")
+    return version_dir / filename
+
+
+def _spec(
+    config: ModelConfig, model: OnnxFile, version: int, path: Path, config_text: str
+) -> ModelSpec:
+    parameters = read_parameters(config)
+    states = state_specs(config, parameters, model, path.parent.parent)
+    inputs = tensor_specs(config.input, "input", model.inputs, config, parameters)
+    outputs = tensor_specs(config.output, "output", model.outputs, config, parameters)
+    check_roles(model, inputs, outputs, states)
+    if parameters.may_be_cut:
+        check_cut(inputs)
+    return ModelSpec(
+        name=config.name,
+        version=version,
+        onnx_path=path,
+        digest=hashlib.sha256(model.sha256 + config_text.encode()).hexdigest(),
+        max_batch_size=config.max_batch_size,
+        inputs=inputs,
+        outputs=outputs,
+        states=states,
+        idle_s=config.sequence_batching.max_sequence_idle_microseconds / 1e6,
+        may_be_cut=parameters.may_be_cut,
+        config=config,
+    )

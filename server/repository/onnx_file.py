@@ -1,0 +1,98 @@
+"""What an ONNX file says of itself: its inputs, outputs, metadata, and the digest of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from server.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """An input or output of a graph. `shape` counts the batch axis; -1: any size, None: unknown."""
+
+    name: str
+    elem_type: int
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """The outside of a model. `sha256` covers the file and its external data."""
+
+    inputs: dict[str, GraphTensor]
+    outputs: dict[str, GraphTensor]
+    metadata: dict[str, str]
+    sha256: bytes
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Reads the model without its external data. Raises StartupError, which names the file."""
+    try:
+        data = path.read_bytes()
+        model = onnx.ModelProto.FromString(data)
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be read: {error.strerror}") from None
+    except DecodeError:
+        raise StartupError(f"{path}: not an ONNX model") from None
+    if not model.graph.output:
+        raise StartupError(f"{path}: not an ONNX model, or one without outputs")
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return OnnxFile(
+        inputs=_tensors(value for value in model.graph.input if value.name not in constants),
+        outputs=_tensors(model.graph.output),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        sha256=_digest(path, data, model),
+    )
+
+
+def _tensors(values: Iterable[onnx.ValueInfoProto]) -> dict[str, GraphTensor]:
+    return {value.name: _tensor(value) for value in values}
+
+
+def _tensor(value: onnx.ValueInfoProto) -> GraphTensor:
+    tensor = value.type.tensor_type
+    shape = None
+    if tensor.HasField("shape"):
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
+    return GraphTensor(value.name, tensor.elem_type, shape)
+
+
+def _digest(path: Path, data: bytes, model: onnx.ModelProto) -> bytes:
+    digest = hashlib.sha256(data)
+    for location in sorted(set(_external_files(model.graph))):
+        try:
+            with (path.parent / location).open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+        except OSError as error:
+            raise StartupError(f"{path}: external data {location}: {error.strerror}") from None
+    return digest.digest()
+
+
+def _external_files(graph: onnx.GraphProto) -> Iterator[str]:
+    for tensor in _stored_tensors(graph):
+        if uses_external_data(tensor):
+            yield ExternalDataInfo(tensor).location
+
+
+def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Constants of a graph and of the graphs inside its nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _stored_tensors(inner)

@@ -1,0 +1,71 @@
+"""What lies where: models and versions as directories.
+
+<repository>/<model>/config.pbtxt
+<repository>/<model>/<version>/model.onnx
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.errors import StartupError
+from server.repository.problem import Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.stubs.inference.model_config_pb2 import ModelVersionPolicy
+
+CONFIG = "config.pbtxt"
+
+
+def scan(repository: Path) -> list[Path]:
+    """The model directories in `repository`, by name: those with a configuration or a version.
+
+    Files, hidden directories and directories that hold neither are passed over. Raises
+    StartupError where there is nothing to serve.
+    """
+    if not repository.is_dir():
+        raise StartupError(f"{repository}: not a directory; expected a model repository")
+    models = [path for path in sorted(repository.iterdir()) if _is_model(path)]
+    if not models:
+        raise StartupError(
+            f"{repository}: no model in it; expected <model>/{CONFIG} and <model>/1/model.onnx"
+        )
+    return models
+
+
+def versions(model_dir: Path) -> list[int]:
+    """The versions that a model directory holds, ascending; other directories do not count."""
+    return sorted(
+        int(path.name) for path in model_dir.iterdir() if path.is_dir() and _is_version(path.name)
+    )
+
+
+def choose(present: list[int], policy: ModelVersionPolicy) -> list[int]:
+    """The versions to serve, ascending: by default the latest one. Raises Problem."""
+    if not present:
+        raise Problem("no version directory; expected 1/ with the model in it")
+    if policy.HasField("all"):
+        return present
+    if policy.HasField("specific"):
+        return _specific(present, policy)
+    return present[-(policy.latest.num_versions or 1) :]
+
+
+def _specific(present: list[int], policy: ModelVersionPolicy) -> list[int]:
+    wanted = sorted(set(policy.specific.versions))
+    missing = [version for version in wanted if version not in present]
+    if missing or not wanted:
+        raise Problem(f"version_policy.specific: versions {missing or wanted}; present: {present}")
+    return wanted
+
+
+def _is_model(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    return (path / CONFIG).is_file() or bool(versions(path))
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and not name.startswith("0")
