@@ -1,0 +1,112 @@
+"""The text of config.pbtxt: what is input, output and state, in Triton's schema.
+
+Written by hand, because the schema's code belongs to the server; a test parses the text with the
+real schema. What that schema cannot say goes into `parameters`, under keys that begin with
+`rnnserve.`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from export.errors import ExportError
+from export.signature import TIME, TIME_AXIS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from export.graph import Dims
+    from export.signature import Signature, State, Tensor
+
+HEAD = "# Written by `rnnserve export`"
+DEFAULT_MAX_BATCH_SIZE = 64
+DEFAULT_IDLE_SECONDS = 600.0
+_INDENT = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the repository entry says beyond the graph itself.
+
+    Raises:
+        ExportError: a name that cannot be a folder, or a number that makes no sense.
+    """
+
+    name: str
+    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
+    idle_seconds: float = DEFAULT_IDLE_SECONDS
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name[0] in ".-" or not _plain(self.name):
+            raise ExportError(
+                f"model name {self.name!r}: use letters, digits, '_', '-' and '.', "
+                "beginning with neither '.' nor '-'"
+            )
+        if self.max_batch_size < 1:
+            raise ExportError(f"max batch size is {self.max_batch_size}: it must be 1 or more")
+        if not 1e-6 <= self.idle_seconds < float("inf"):
+            raise ExportError(f"idle time is {self.idle_seconds} s: it must be above zero")
+
+
+def config_text(signature: Signature, serving: Serving) -> str:
+    """config.pbtxt for a model of this signature."""
+    lines = [
+        f"{HEAD}; the next export of this model replaces it.",
+        f'name: "{serving.name}"',
+        'platform: "onnxruntime_onnx"',
+        'backend: "onnxruntime"',
+        f"max_batch_size: {serving.max_batch_size}",
+        *_message("input", _tensor(signature.input)),
+        *_message("output", _tensor(signature.output)),
+        *_message("sequence_batching", _sequence_batching(signature, serving)),
+        *_parameters(signature),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sequence_batching(signature: Signature, serving: Serving) -> list[str]:
+    idle = round(serving.idle_seconds * 1e6)
+    lines = [f"max_sequence_idle_microseconds: {idle}", "oldest {}"]
+    for state in signature.states:
+        lines += _message("state", _state(state))
+    return lines
+
+
+def _tensor(tensor: Tensor) -> list[str]:
+    return [f'name: "{tensor.name}"', "data_type: TYPE_FP32", f"dims: {_dims(tensor.shape)}"]
+
+
+def _state(state: State) -> list[str]:
+    typed = ["data_type: TYPE_FP32", f"dims: {_dims(state.shape)}"]
+    initial = [f'name: "{state.name}_zero"', *typed, "zero_data: true"]
+    return [
+        f'input_name: "{state.name}"',
+        f'output_name: "{state.output}"',
+        *typed,
+        *_message("initial_state", initial),
+    ]
+
+
+def _parameters(signature: Signature) -> list[str]:
+    # Every layer that has an emitter is causal, so a request may be cut between any two timesteps.
+    values = {"rnnserve.may_be_cut": "true"}
+    for tensor in (signature.input, signature.output):
+        values[f"rnnserve.time_axis.{tensor.name}"] = str(TIME_AXIS)
+    lines: list[str] = []
+    for key, value in values.items():
+        lines += _message("parameters", [f'key: "{key}"', f'value {{ string_value: "{value}" }}'])
+    return lines
+
+
+def _dims(shape: Dims) -> str:
+    """Dims without the batch axis, which max_batch_size > 0 implies."""
+    return "[" + ", ".join("-1" if d == TIME else str(d) for d in shape[1:]) + "]"
+
+
+def _message(name: str, lines: Iterable[str]) -> list[str]:
+    return [f"{name} {{", *(f"{_INDENT}{line}" for line in lines), "}"]
+
+
+def _plain(name: str) -> bool:
+    return all(c.isascii() and (c.isalnum() or c in "_-.") for c in name)

@@ -1,0 +1,108 @@
+"""A small builder of ONNX graphs: stable, readable names, explicit shapes, a fixed opset.
+
+Every node is called after its first output, `lstm/gates` and the like, so that a graph viewer, a
+profile and an error message all speak of the layer that a person wrote. The same model gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+# ONNX Runtime's CUDA provider has LSTM, GRU and RNN up to opset 21; a later one moves them to the
+# CPU. Opset 18 came with IR 8, which every ONNX Runtime since 1.14 reads.
+OPSET = 18
+IR_VERSION = 8
+
+Dims = tuple[int | str, ...]  # a str names a dynamic axis, "batch" or "time"
+
+
+class GraphBuilder:
+    """Nodes, initialisers, inputs and outputs of one graph, in the order in which they came."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._initialisers: dict[str, NDArray[Any]] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def __repr__(self) -> str:
+        ops = [node.op_type for node in self._nodes]
+        return f"GraphBuilder({self.name!r}, nodes={ops})"
+
+    def input(self, name: str, shape: Dims) -> str:
+        """Declare a float32 input; returns its name."""
+        self._inputs.append(_float_value(name, shape))
+        return name
+
+    def output(self, name: str, shape: Dims) -> str:
+        """Declare a float32 output, which some node must produce; returns its name."""
+        self._outputs.append(_float_value(name, shape))
+        return name
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add an initialiser; returns its name. The same name may come again with the same value.
+
+        Raises:
+            ValueError: the name is taken by another value.
+        """
+        known = self._initialisers.setdefault(name, np.ascontiguousarray(value))
+        if known.dtype != value.dtype or not np.array_equal(known, value):
+            raise ValueError(f"two different initialisers are called {name!r}")
+        return name
+
+    def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output; returns the output's name."""
+        return self.nodes(op_type, inputs, [output], **attributes)[0]
+
+    def nodes(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs, "" for one that nobody reads; returns their names."""
+        name = next(output for output in outputs if output)
+        self._nodes.append(helper.make_node(op_type, inputs, outputs, name, **attributes))
+        return list(outputs)
+
+    def build(self) -> onnx.GraphProto:
+        """The graph, as the body of a Scan or as the whole of a model."""
+        initialisers = [numpy_helper.from_array(v, k) for k, v in self._initialisers.items()]
+        return helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, initializer=initialisers
+        )
+
+
+def to_model(
+    graph: GraphBuilder, *, producer: tuple[str, str], metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Wrap a graph into a model and check it.
+
+    Args:
+        graph: the whole graph.
+        producer: name and version of the program that made it.
+        metadata: free texts, kept in the model's metadata_props.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph is not valid
+            ONNX, which is a bug of an emitter.
+    """
+    model = helper.make_model(
+        graph.build(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    model.producer_name, model.producer_version = producer
+    helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _float_value(name: str, shape: Dims) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
