@@ -1,0 +1,110 @@
+"""One version of a model, ready to run steps on rows of its arena."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import onnx
+import onnxruntime as ort
+
+from server.engine.arena import Arena
+from server.engine.devices import choose_device
+from server.engine.graph import with_arena
+from server.engine.session import ORT_ERRORS, create_session, readable, session_options
+from server.engine.warmup import warm_up
+from server.errors import StartupError, StepFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from server.repository.spec import ModelSpec
+
+
+class Engine:
+    """Not thread-safe: one call at a time, whichever it is.
+
+    `rows` is the size of the arena, row 0 included, which holds the initial state; a model without
+    states has no arena and takes no notice of rows. The model has run once at its smallest and once
+    at its largest batch when the constructor returns. Raises StartupError, which names the file.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        provider: Literal["auto", "cuda", "cpu"],
+        rows: int,
+        intra_op_threads: int = 1,
+    ) -> None:
+        self.spec = spec
+        device = choose_device(provider)
+        self.device = str(device)
+        try:
+            graph = with_arena(onnx.load(spec.onnx_path, load_external_data=False), spec)
+            options = session_options(intra_op_threads)
+            self._session = create_session(graph.model, device, options, spec.onnx_path.parent)
+            self.arena = Arena(spec.states, rows, device) if spec.states else None
+        except StartupError as error:
+            raise StartupError(f"{spec.onnx_path}: {error}") from None
+        self._read_rows, self._write_rows = graph.read_rows, graph.write_rows
+        self._inputs = [tensor.name for tensor in spec.inputs]
+        self._outputs = [tensor.name for tensor in spec.outputs]
+        self._binding = self._session.io_binding()
+        # IOBinding.bind_output looks its device up by name each time, which costs a third of a
+        # small step; the object beneath takes the device as it is.
+        self._bind_output = self._binding._iobinding.bind_output
+        self._cpu = ort.OrtDevice.make("cpu", 0)._get_c_device()
+        # Outputs come back in the order in which they were first bound: the pools last.
+        for name in self._outputs:
+            self._bind_output(name, self._cpu)
+        if self.arena is not None:
+            for state, (pool, pool_next) in graph.pools.items():
+                self._binding.bind_ortvalue_input(pool, self.arena.pools[state])
+                self._binding.bind_ortvalue_output(pool_next, self.arena.pools[state])
+        warm_up(self)
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        read: NDArray[np.int64],
+        write: NDArray[np.int64],
+    ) -> dict[str, NDArray[Any]]:
+        """One run: from the states in rows `read` to outputs, and to new states in rows `write`.
+
+        `inputs` are C-contiguous arrays of the spec's dtypes; `read` and `write` are (batch,), the
+        rows of `write` unique, none of them 0 or in `read`. The outputs are arrays of their own.
+        Raises StepFailed if ONNX Runtime cannot run the model; rows outside `write` are as they
+        were. Rows out of range: IndexError.
+        """
+        binding = self._binding
+        try:
+            for name in self._inputs:
+                binding.bind_cpu_input(name, inputs[name])
+            if self.arena is not None:
+                self.arena.check(read)
+                self.arena.check(write, first=1)
+                binding.bind_cpu_input(self._read_rows, read)
+                binding.bind_cpu_input(self._write_rows, write.reshape(-1, 1))
+            for name in self._outputs:  # anew, or the last answer's memory is written again
+                self._bind_output(name, self._cpu)
+            self._session.run_with_iobinding(binding)
+        except ORT_ERRORS as error:
+            raise StepFailed(f"model {self.spec.name!r} failed: {readable(error)}") from error
+        binding.synchronize_outputs()
+        values = binding.get_outputs_as_ortvaluevector()
+        return {name: values[index].numpy() for index, name in enumerate(self._outputs)}
+
+    def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The states in `rows`, each `(len(rows), *shape)`."""
+        return {} if self.arena is None else self.arena.read(rows)
+
+    def write(self, rows: NDArray[np.int64], states: Mapping[str, NDArray[Any]]) -> None:
+        """Puts all states into `rows`, which are unique."""
+        if self.arena is not None:
+            self.arena.write(rows, states)
+
+    def __repr__(self) -> str:
+        return f"Engine({self.spec.name!r}, version {self.spec.version}, {self.device})"

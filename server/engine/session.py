@@ -1,0 +1,82 @@
+"""ONNX Runtime sessions: one place for their options and for the text of their errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from server.errors import StartupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+    from server.engine.devices import Device
+
+# ONNX Runtime's exceptions have no common base; binding raises the built-in ones.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(
+        kind
+        for kind in vars(state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
+_LOG_FATAL = 4
+_TEXT_LIMIT = 400
+
+
+def session_options(intra_op_threads: int) -> ort.SessionOptions:
+    """Options for runs of microseconds, one at a time. 0 threads: ONNX Runtime's choice."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # A plan of memory for every combination of batch size and timesteps would pile up, and did not
+    # make steps faster.
+    options.enable_mem_pattern = False
+    # Threads that spin between steps take the cores from those who decode requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Every error is raised too; logged, each bad request would write to stderr.
+    options.log_severity_level = _LOG_FATAL
+    return options
+
+
+def create_session(
+    model: onnx.ModelProto,
+    device: Device,
+    options: ort.SessionOptions,
+    external_data: Path | None = None,
+) -> ort.InferenceSession:
+    """A session on `device`. `external_data` is the directory that the model's file came from.
+
+    Raises StartupError if the model cannot be run there.
+    """
+    if external_data is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(external_data)
+        )
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, device.providers, enable_fallback=0
+        )
+    except ORT_ERRORS as error:
+        raise StartupError(f"ONNX Runtime cannot load the model: {readable(error)}") from None
+    expected = device.providers[0]
+    name = expected if isinstance(expected, str) else expected[0]
+    if name not in session.get_providers():
+        raise StartupError(f"ONNX Runtime did not give the model its {name}")
+    return session
+
+
+def readable(error: Exception) -> str:
+    """One line without ONNX Runtime's own codes in front."""
+    text = " ".join(str(error).split()).removeprefix("Error in execution: ")
+    if text.startswith("[ONNXRuntimeError]"):  # "[ONNXRuntimeError] : 1 : FAIL : what happened"
+        text = text.split(" : ", 3)[-1]
+    return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + " …"

@@ -1,0 +1,69 @@
+"""First runs at start-up, so that the first request does not wait for plans, kernels and memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+
+from server.errors import StartupError, StepFailed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from server.engine.engine import Engine
+    from server.repository.spec import ModelSpec, TensorSpec
+
+
+def warm_up(engine: Engine) -> None:
+    """Runs zeros at the smallest and the largest batch; the arena is afterwards as it was.
+
+    Raises StartupError if the model fails although nothing about its inputs was guessed, or if an
+    output does not have the batch's rows. An axis of any size is tried with size 1, which a model
+    may refuse: that is logged, and the model serves.
+    """
+    sizes = {1, engine.spec.max_batch_size} - {0}
+    if engine.arena is not None:
+        sizes = {min(size, engine.arena.rows - 1) for size in sizes}
+    for size in sorted(sizes):
+        try:
+            _check_rows(engine.spec, _run(engine, size), size)
+        except StepFailed as error:
+            if not _guesses(engine.spec):
+                raise StartupError(f"{engine.spec.onnx_path}: {error}") from None
+            structlog.get_logger().warning("warm-up failed", batch=size, reason=str(error))
+
+
+def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
+    inputs = {tensor.name: _zeros(engine.spec, tensor, size) for tensor in engine.spec.inputs}
+    read, write = np.zeros(size, np.int64), np.arange(1, size + 1)
+    before = engine.read(write)
+    try:
+        return engine.run(inputs, read, write)
+    finally:
+        engine.write(write, before)
+
+
+def _zeros(spec: ModelSpec, tensor: TensorSpec, size: int) -> NDArray[Any]:
+    shape = [1 if axis == -1 else axis for axis in tensor.shape]
+    if spec.max_batch_size > 0:
+        shape[0] = size
+    return np.zeros(shape, tensor.dtype)
+
+
+def _check_rows(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) -> None:
+    if spec.max_batch_size == 0:
+        return
+    for name, array in outputs.items():
+        if array.shape[:1] != (size,):
+            raise StartupError(
+                f"{spec.onnx_path}: output {name!r} has shape {list(array.shape)} for a batch of"
+                f" {size}; expected {size} rows"
+            )
+
+
+def _guesses(spec: ModelSpec) -> bool:
+    """Whether an input has an axis, other than the batch's, whose size a request chooses."""
+    first = 1 if spec.max_batch_size > 0 else 0
+    return any(-1 in tensor.shape[first:] for tensor in spec.inputs)
