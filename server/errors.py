@@ -56,6 +56,10 @@ class StepFailed(RequestError):
     """ONNX Runtime could not run the model on this input."""
 
 
+class InternalError(RequestError):
+    """A bug of ours; the log has the traceback."""
+
+
 class Unsupported(RequestError):
     """The protocol has it, this server has not."""
 

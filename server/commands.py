@@ -1,0 +1,92 @@
+"""`rnnserve serve`: from the command line to a running server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from server import config as configuration
+
+
+def serve(
+    repository: Annotated[
+        Path | None, typer.Option(help="Directory of models.", show_default="repository")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on, 0.0.0.0 for all.", show_default="127.0.0.1"),
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="For clients; 0 takes any free port.", show_default="8001")
+    ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="For /healthz and /metrics; 0 takes any.", show_default="8002"),
+    ] = None,
+    provider: Annotated[
+        Literal["auto", "cuda", "cpu"] | None,
+        typer.Option(help="Where models run; auto takes CUDA if there.", show_default="auto"),
+    ] = None,
+    intra_op_threads: Annotated[
+        int | None,
+        typer.Option(help="Threads per model; 0 leaves it to ONNX Runtime.", show_default="1"),
+    ] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(help="Sessions open at a time.", show_default="100000")
+    ] = None,
+    max_pending: Annotated[
+        int | None, typer.Option(help="Requests waiting, per model.", show_default="65536")
+    ] = None,
+    max_pending_per_session: Annotated[
+        int | None,
+        typer.Option(help="Requests waiting, per session and per stream.", show_default="256"),
+    ] = None,
+    max_message_bytes: Annotated[
+        int | None, typer.Option(help="Size of one gRPC message.", show_default="67108864")
+    ] = None,
+    max_chunk: Annotated[
+        int | None,
+        typer.Option(help="Timesteps that run before others get a turn.", show_default="32"),
+    ] = None,
+    engine_thread: Annotated[
+        Literal["auto", "own", "shared"] | None,
+        typer.Option(help="The engine's thread; auto measures the model.", show_default="auto"),
+    ] = None,
+    drain_limit_s: Annotated[
+        float | None,
+        typer.Option(help="Seconds that SIGTERM leaves to open sessions.", show_default="30"),
+    ] = None,
+    log_format: Annotated[
+        Literal["console", "json"] | None, typer.Option(show_default="console")
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None, typer.Option(show_default="info")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with these settings, in snake_case.")
+    ] = None,
+) -> None:
+    """Serve a repository of models over gRPC, each client's hidden state kept between requests.
+
+    Every option may also come from the environment (RNNSERVE_GRPC_PORT=9001,
+    RNNSERVE_LIMITS__MAX_SESSIONS=500) or from the file given by --config; the command line wins.
+    SIGTERM lets open sessions go on until they are closed or the drain limit has passed.
+    """
+    given = {name: value for name, value in locals().items() if name != "config"}
+    settings = configuration.load(config, **given)
+    _run(settings)
+
+
+def _run(settings: configuration.ServerConfig) -> None:
+    from server import app, logs
+
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        import uvloop
+    except ImportError:  # where there is none: slower, otherwise the same
+        asyncio.run(app.serve(settings))
+    else:
+        uvloop.run(app.serve(settings))

@@ -1,0 +1,116 @@
+"""Configuration: one frozen, validated object.
+
+Each setting comes from, in this order: the command line, the environment (`RNNSERVE_GRPC_PORT`,
+`RNNSERVE_LIMITS__MAX_SESSIONS`), a TOML file, the default below.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from server.errors import StartupError
+
+
+class LimitsConfig(BaseModel):
+    """Bounds. A request beyond one is answered RESOURCE_EXHAUSTED, at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_sessions: int = Field(
+        default=100_000, ge=1, description="sessions, and rows of state per model"
+    )
+    max_pending: int = Field(
+        default=65_536, ge=1, description="requests without an answer, per model"
+    )
+    max_pending_per_session: int = Field(
+        default=256, ge=1, description="… per session, and per stream"
+    )
+    max_message_bytes: int = Field(
+        default=64 * 2**20, ge=1024, description="size of one gRPC message"
+    )
+    max_chunk: int = Field(
+        default=32,
+        ge=1,
+        description="timesteps of a long request that run before others get their turn",
+    )
+
+
+class ServerConfig(BaseSettings):
+    """Everything `rnnserve serve` can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="RNNSERVE_", env_nested_delimiter="__"
+    )
+
+    repository: Path = Field(default=Path("repository"), description="directory of models")
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    grpc_port: int = Field(default=8001, ge=0, le=65535, description="0: any free port")
+    http_port: int = Field(
+        default=8002, ge=0, le=65535, description="health and metrics; 0: any free"
+    )
+    provider: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="where models run")
+    intra_op_threads: int = Field(
+        default=1, ge=0, description="per model; 0: ONNX Runtime's choice"
+    )
+    engine_thread: Literal["auto", "own", "shared"] = Field(
+        default="auto", description="own thread per model or the event loop's; auto measures"
+    )
+    drain_limit_s: float = Field(
+        default=30.0, ge=0, description="seconds that SIGTERM leaves to sessions"
+    )
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: LimitsConfig = LimitsConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(file: Path | None = None, **given: Any) -> ServerConfig:
+    """The configuration from the given settings (None: not given), the environment and `file`.
+
+    Raises StartupError with one line that names the setting.
+    """
+    if file is not None and not file.is_file():
+        raise StartupError(f"configuration file {file}: no such file")
+
+    class Configured(ServerConfig):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Configured(
+            **_nested({key: value for key, value in given.items() if value is not None})
+        )
+    except ValidationError as invalid:
+        raise StartupError(_one_line(invalid)) from None
+    except ValueError as broken:  # the file is no TOML
+        raise StartupError(f"configuration file {file}: {broken}") from None
+
+
+def _nested(given: dict[str, Any]) -> dict[str, Any]:
+    """Move the settings that belong to `limits` there."""
+    limits = {key: given.pop(key) for key in list(given) if key in LimitsConfig.model_fields}
+    return {**given, "limits": limits} if limits else given
+
+
+def _one_line(invalid: ValidationError) -> str:
+    first = invalid.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return f"setting {name}: {first['msg']}, got {first['input']!r}"

@@ -1,0 +1,129 @@
+"""What the scheduler tells the engine to do, and how inputs and outputs of many sessions are laid
+side by side and taken apart again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from server.core.requests import Arrays, Read, Step, Write
+    from server.core.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where time runs in each input and output: an axis, or None."""
+
+    inputs: Mapping[str, int | None]
+    outputs: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One session's part in a batch; the new state goes to rows `write`."""
+
+    session: Session
+    step: Step
+    read: tuple[int, ...]
+    write: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One run of the model: `timesteps` timesteps of every entry.
+
+    `timesteps` is None where requests must run whole: then all of them have the same shapes.
+    """
+
+    entries: tuple[Entry, ...]
+    timesteps: int | None
+    layout: Layout
+
+    @property
+    def size(self) -> int:
+        return sum(entry.session.batch_size for entry in self.entries)
+
+    def read_rows(self) -> NDArray[np.int64]:
+        return np.array([row for entry in self.entries for row in entry.read], np.int64)
+
+    def write_rows(self) -> NDArray[np.int64]:
+        return np.array([row for entry in self.entries for row in entry.write], np.int64)
+
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """The inputs of all entries, one below the other: `(size, …)` each."""
+        return {
+            name: _stack([self._piece(entry.step, name, axis) for entry in self.entries])
+            for name, axis in self.layout.inputs.items()
+            if name in self.entries[0].step.inputs
+        }
+
+    def _piece(self, step: Step, name: str, axis: int | None) -> NDArray[Any]:
+        array = step.inputs[name]
+        if axis is None or self.timesteps is None or self.timesteps == step.timesteps:
+            return array
+        return _slice(array, axis, step.position, step.position + self.timesteps)
+
+    def split(self, outputs: Arrays) -> list[Arrays]:
+        """The outputs of each entry, `(batch_size, …)` each: views, in the order of the entries."""
+        if len(self.entries) == 1:
+            return [outputs]
+        parts: list[Arrays] = []
+        start = 0
+        for entry in self.entries:
+            stop = start + entry.session.batch_size
+            parts.append({name: array[start:stop] for name, array in outputs.items()})
+            start = stop
+        return parts
+
+    def join(self, pieces: list[Arrays]) -> Arrays:
+        """The outputs of a whole request from those of its pieces: the sequences one after the
+        other, and of what has no time axis the last.
+        """
+        if len(pieces) == 1:
+            return pieces[0]
+        return {
+            name: last
+            if (axis := self.layout.outputs[name]) is None
+            else np.concatenate([piece[name] for piece in pieces], axis)
+            for name, last in pieces[-1].items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRows:
+    """Fetch the states in `rows`."""
+
+    session: Session
+    request: Read
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRows:
+    """Store `states` in the free rows `rows`."""
+
+    session: Session
+    request: Write
+    states: Arrays
+    rows: tuple[int, ...]
+
+
+Job = Batch | ReadRows | WriteRows
+
+
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.ascontiguousarray(arrays[0]) if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _slice(array: NDArray[Any], axis: int, start: int, stop: int) -> NDArray[Any]:
+    index = (slice(None),) * axis + (slice(start, stop),)
+    piece: NDArray[Any] = array[index]
+    return piece

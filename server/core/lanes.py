@@ -1,0 +1,77 @@
+"""Where sessions wait for the engine: one lane for each kind of work that can share a batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+from server.core.session import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from server.core.session import Session
+
+
+class Lanes:
+    """First come, first served, inside a lane and between lanes.
+
+    A session that stops waiting is not looked for: its ticket is void, and whoever comes across the
+    old one drops it.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, deque[tuple[int, Session]]] = {}
+        self._parked: deque[tuple[Hashable, int, Session]] = deque()
+        self._tickets = count(1)
+
+    def join(self, lane: Hashable, session: Session) -> None:
+        """Wait at the end of `lane`."""
+        session.ticket = next(self._tickets)
+        self._lanes.setdefault(lane, deque()).append((session.ticket, session))
+
+    def rejoin(self, lane: Hashable, session: Session) -> None:
+        """Wait at the front of `lane`, with the ticket from before."""
+        self._lanes.setdefault(lane, deque()).appendleft((session.ticket, session))
+
+    def park(self, lane: Hashable, session: Session) -> None:
+        """Wait outside until there is room."""
+        self._parked.append((lane, session.ticket, session))
+
+    def unpark(self, room: int) -> None:
+        """Let those who were parked first back to the front of their lanes, `room` rows of them."""
+        back = []
+        while self._parked and room >= self._parked[0][2].batch_size:
+            lane, ticket, session = self._parked.popleft()
+            if _holds(ticket, session):
+                room -= session.batch_size
+                back.append((lane, session))
+        for lane, session in reversed(back):
+            self.rejoin(lane, session)
+
+    def longest_waiting(self) -> Hashable | None:
+        """The lane whose first session has waited longest, None if nobody waits."""
+        for lane in list(self._lanes):
+            self._drop_void(lane)
+        return min(self._lanes, key=lambda lane: self._lanes[lane][0][0], default=None)
+
+    def take(self, lane: Hashable) -> Session | None:
+        """The first session of `lane`, which leaves it; None if there is none."""
+        self._drop_void(lane)
+        return self._lanes[lane].popleft()[1] if lane in self._lanes else None
+
+    def _drop_void(self, lane: Hashable) -> None:
+        waiting = self._lanes.get(lane)
+        while waiting and not _holds(*waiting[0]):
+            waiting.popleft()
+        if waiting is not None and not waiting:
+            del self._lanes[lane]
+
+    def __repr__(self) -> str:
+        lanes = ", ".join(f"{lane!r}: {len(waiting)}" for lane, waiting in self._lanes.items())
+        return f"<Lanes {{{lanes}}} parked: {len(self._parked)}>"
+
+
+def _holds(ticket: int, session: Session) -> bool:
+    return session.phase is Phase.QUEUED and session.ticket == ticket

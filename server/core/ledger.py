@@ -1,0 +1,128 @@
+"""What belongs to whom: arena rows to sessions and to unfinished requests, answers to callers.
+
+State is never overwritten while it counts. A step reads its session's rows and writes other ones;
+the session's pointer moves to those when the whole request has succeeded, and the old ones are free
+again. Until then the session is, whatever happens, as it was. A request of several pieces holds
+working rows between them, `batch_size` of its own, from its first piece to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.core.requests import Step
+from server.core.rows import INITIAL_ROW, RowPool
+from server.errors import LimitReached
+
+if TYPE_CHECKING:
+    from server.core.requests import Request, Result
+    from server.core.session import Session
+
+MAX_WORKING_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_rows`: rows of all sessions together; `max_chunk`: timesteps in one run, None for a
+    model whose requests run whole; `max_pending…`: requests that have no answer yet.
+    """
+
+    max_batch_size: int
+    max_rows: int
+    max_chunk: int | None = None
+    max_pending_per_session: int = 256
+    max_pending: int = 65_536
+
+    @property
+    def max_working_rows(self) -> int:
+        return MAX_WORKING_BATCHES * self.max_batch_size
+
+    @property
+    def arena_rows(self) -> int:
+        """The initial row, every session's, all working rows, and those that a batch writes."""
+        return 1 + self.max_rows + self.max_working_rows + self.max_batch_size
+
+
+class Ledger:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.rows = RowPool(limits.arena_rows)
+        self.reserved_rows = 0
+        self.working_rows = 0
+        self.pending = 0
+        self._answers: list[tuple[Request, Result]] = []
+
+    # ---- sessions -------------------------------------------------------------------------------
+
+    def admit(self, session: Session) -> None:
+        """Set rows aside for a new session. Raises LimitReached."""
+        if self.reserved_rows + session.batch_size > self.limits.max_rows:
+            raise LimitReached(
+                f"no room for a session of {session.batch_size} rows: {self.reserved_rows} of "
+                f"{self.limits.max_rows} are taken; try again when others have closed"
+            )
+        self.reserved_rows += session.batch_size
+
+    def dismiss(self, session: Session) -> None:
+        """The session is closed: its rows are free."""
+        self.commit(session, (INITIAL_ROW,) * session.batch_size)
+        self.reserved_rows -= session.batch_size
+
+    def commit(self, session: Session, rows: tuple[int, ...]) -> None:
+        """From now on the session's state stands in `rows`."""
+        self.rows.give_back(session.rows)
+        session.rows = rows
+
+    # ---- steps ----------------------------------------------------------------------------------
+
+    def may_begin(self, session: Session) -> bool:
+        return self.working_rows + session.batch_size <= self.limits.max_working_rows
+
+    def begin(self, session: Session, step: Step) -> None:
+        """The first piece of `step` is about to run."""
+        step.working_rows = session.batch_size
+        self.working_rows += session.batch_size
+
+    def keep(self, step: Step, rows: tuple[int, ...]) -> None:
+        """After a piece that was not the last, `step` goes on from `rows`."""
+        self.rows.give_back(step.rows)
+        step.rows = rows
+
+    def abandon(self, request: Request) -> None:
+        """Whatever `request` has computed does not count."""
+        if isinstance(request, Step):
+            self.keep(request, ())
+            self.working_rows -= request.working_rows
+            request.working_rows = 0
+
+    # ---- answers --------------------------------------------------------------------------------
+
+    def owe(self, session: Session) -> None:
+        """One more request has come in. Raises LimitReached."""
+        if session.pending and len(session.pending) >= self.limits.max_pending_per_session:
+            raise LimitReached(
+                f"{len(session.pending)} requests of session {session.id!r} wait already; take "
+                "their answers before sending more",
+                retry_after_s=0.1,
+            )
+        if self.pending >= self.limits.max_pending:
+            raise LimitReached(f"{self.pending} requests wait already; try again later")
+        self.pending += 1
+
+    def answer(self, request: Request, result: Result) -> None:
+        """`request` is over, one way or the other."""
+        self.abandon(request)
+        self.pending -= 1
+        if not request.cancelled:
+            self._answers.append((request, result))
+
+    def take_answers(self) -> list[tuple[Request, Result]]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def __repr__(self) -> str:
+        return (
+            f"<Ledger reserved={self.reserved_rows} working={self.working_rows} "
+            f"pending={self.pending} {self.rows!r}>"
+        )

@@ -1,0 +1,46 @@
+"""Which rows of the state arena are free.
+
+A row holds the state of one row of one session. Rows are handed out, written once, read any number
+of times and given back; nobody writes a row that counts. Row `INITIAL_ROW` holds the model's
+initial state: it belongs to every session that has not stepped yet and is never handed out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+INITIAL_ROW = 0
+
+
+class RowPool:
+    """Hands out row numbers from 1 to `size - 1`.
+
+    Rows that were used before are preferred over fresh ones, so that an arena whose pages the
+    operating system commits on first touch stays as small as its busiest moment.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._returned: list[int] = []
+        self._next_fresh = INITIAL_ROW + 1
+
+    @property
+    def free(self) -> int:
+        return len(self._returned) + self.size - self._next_fresh
+
+    def take(self, count: int) -> tuple[int, ...]:
+        assert count <= self.free, f"{count} rows wanted, {self.free} free: the caller must check"
+        reused = min(count, len(self._returned))
+        rows = [self._returned.pop() for _ in range(reused)]
+        fresh = range(self._next_fresh, self._next_fresh + count - reused)
+        self._next_fresh = fresh.stop
+        return (*rows, *fresh)
+
+    def give_back(self, rows: Iterable[int]) -> None:
+        self._returned.extend(row for row in rows if row != INITIAL_ROW)
+
+    def __repr__(self) -> str:
+        return f"<RowPool {self.free} of {self.size} free>"

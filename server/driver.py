@@ -1,0 +1,199 @@
+"""The only loop: while there is work, reserve the engine, take the next job, run it, deliver.
+
+The scheduler lives on the event loop's thread and is touched nowhere else. The engine works on a
+thread of its own (ONNX Runtime releases the GIL), or on the event loop's while its runs are shorter
+than handing them over and back would take. Whatever arrives while a job runs shares the next batch:
+there is no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import structlog
+
+from server.core.batch import Batch, ReadRows
+from server.core.requests import Step, Stepped
+from server.errors import InternalError, RequestError
+from server.statistics import RunTimes, Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from server.core.batch import Job
+    from server.core.requests import Arrays, Request, Result
+    from server.core.scheduler import Scheduler
+
+log = structlog.get_logger()
+
+HANDOVER_S = 0.0003  # runs longer than this are worth a thread of their own
+SMOOTHING = 0.2  # weight of the latest run in the average
+
+
+class Engine(Protocol):
+    """Runs the model on rows of its arena: see `server.engine`."""
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        read: NDArray[np.int64],
+        write: NDArray[np.int64],
+    ) -> dict[str, NDArray[Any]]:
+        """From the states in rows `read` to the outputs, and to new states in rows `write`."""
+
+    def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The states in `rows`."""
+
+    def write(self, rows: NDArray[np.int64], states: Mapping[str, NDArray[Any]]) -> None:
+        """Store states in `rows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    arrays: Arrays
+    error: RequestError | None
+    started_s: float
+    times: RunTimes
+
+
+class Driver:
+    """Drives one engine. Everything but `_work` runs on the event loop's thread.
+
+    `own_thread`: whether the engine works on a thread of its own; None measures and chooses.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        engine: Engine,
+        statistics: Statistics,
+        *,
+        own_thread: bool | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.engine = engine
+        self.statistics = statistics
+        self._loop = asyncio.get_running_loop()
+        self._awake = False
+        self._busy = False
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._own_thread = own_thread
+        self._run_s = HANDOVER_S  # a moving average
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be work or an answer: look once everything that has arrived is in."""
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._turn)
+
+    async def idle(self) -> None:
+        """Wait until every request has its answer."""
+        while self.scheduler.pending or self._busy:
+            waiter = self._loop.create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
+
+    def stop(self) -> None:
+        """Let the thread end after the job it is at."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._awake = False
+        self._deliver()
+        if self._busy or (job := self.scheduler.next_job()) is None:
+            return
+        self._busy = True
+        if self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread:
+            self._jobs.put(job)
+        else:
+            self._done(job, execute(self.engine, job))
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._loop.call_soon_threadsafe(self._done, job, execute(self.engine, job))
+
+    def _done(self, job: Job, outcome: Outcome) -> None:
+        self._busy = False
+        self._run_s += SMOOTHING * (outcome.times.infer_ns / 1e9 - self._run_s)
+        now_s = time.monotonic()
+        if isinstance(job, Batch):
+            self._count(job, outcome)
+        if outcome.error is None:
+            self.scheduler.complete(job, outcome.arrays, now_s)
+        else:
+            self.scheduler.fail(job, outcome.error, now_s)
+        self._deliver()
+        self.wake()
+
+    def _deliver(self) -> None:
+        now_s = time.monotonic()
+        for request, result in self.scheduler.take_answers():
+            self._count_answer(request, result, now_s)
+            try:
+                request.answer(result)
+            except Exception:  # one caller's trouble is nobody else's
+                log.exception("could not deliver an answer")
+        if self._idle_waiters and not self.scheduler.pending:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # ---- counting -------------------------------------------------------------------------------
+
+    def _count(self, batch: Batch, outcome: Outcome) -> None:
+        finished = 0
+        for entry in batch.entries:
+            step = entry.step
+            if step.position == 0:
+                self.statistics.queued(outcome.started_s - step.arrived_s)
+            ran = step.timesteps if batch.timesteps is None else batch.timesteps
+            finished += step.position + ran >= step.timesteps
+        self.statistics.ran(batch.size, len(batch.entries), finished, outcome.times)
+
+    def _count_answer(self, request: Request, result: Result, now_s: float) -> None:
+        if isinstance(result, Stepped):
+            rows = len(next(iter(result.outputs.values()), ()))
+            self.statistics.answered(now_s - request.arrived_s, rows, time.time_ns() // 1_000_000)
+        elif isinstance(request, Step):
+            self.statistics.failed(now_s - request.arrived_s)
+
+
+def execute(engine: Engine, job: Job) -> Outcome:
+    """Do `job`. Never raises: what goes wrong is in the outcome."""
+    started_s = time.monotonic()
+    start = laid_out = ran = time.perf_counter_ns()
+    arrays: Arrays = {}
+    error: RequestError | None = None
+    try:
+        if isinstance(job, Batch):
+            inputs, read, write = job.inputs(), job.read_rows(), job.write_rows()
+            laid_out = time.perf_counter_ns()
+            arrays = engine.run(inputs, read, write)
+        elif isinstance(job, ReadRows):
+            arrays = engine.read(np.array(job.rows, np.int64))
+        else:
+            engine.write(np.array(job.rows, np.int64), job.states)
+        ran = time.perf_counter_ns()
+    except RequestError as known:
+        error = known
+    except Exception:
+        log.exception("the engine failed")
+        error = InternalError("internal error; the session is as it was; see the server's log")
+    done = time.perf_counter_ns()
+    return Outcome(arrays, error, started_s, RunTimes(laid_out - start, ran - laid_out, done - ran))

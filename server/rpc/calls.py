@@ -1,0 +1,63 @@
+"""Requests to sessions, as unary calls and as streams make them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from server.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.core.requests import Request, Result
+    from server.core.session import Session
+
+R = TypeVar("R")
+
+
+async def ask(session: Session, request: Request, expected: type[R]) -> R:
+    """Submit the request and wait for its result, an `expected`.
+
+    If the caller goes away meanwhile, the request is cancelled. Raises the request's error.
+    """
+    answered: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    def answer(result: Result) -> None:
+        if not answered.done():
+            answered.set_result(result)
+
+    request.answer = answer
+    session.home.submit(session, request)
+    try:
+        result = await answered
+    except asyncio.CancelledError:
+        session.home.cancel(session, request)
+        raise
+    if isinstance(result, RequestError):
+        raise result
+    assert isinstance(result, expected), f"{result!r} is no {expected.__name__}"
+    return result
+
+
+class Outstanding:
+    """The requests of one stream that have no answer yet."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Request, Session] = {}
+
+    def submit(self, session: Session, request: Request, deliver: Callable[[Result], None]) -> None:
+        """Submit the request; its result goes to `deliver`. Raises as `submit` does."""
+
+        def answer(result: Result) -> None:
+            self._requests.pop(request, None)
+            deliver(result)
+
+        request.answer = answer
+        session.home.submit(session, request)
+        self._requests[request] = session
+
+    def cancel(self) -> None:
+        """The stream is over: what has not run will not."""
+        for request, session in list(self._requests.items()):
+            session.home.cancel(session, request)

@@ -1,0 +1,185 @@
+"""The models that are served and the sessions that are open: what both protocols stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, cast
+
+from server.core.batch import Layout
+from server.core.ledger import Limits
+from server.core.requests import Close
+from server.core.scheduler import Scheduler
+from server.core.session import Session
+from server.core.sessions import Sessions
+from server.driver import Driver
+from server.errors import InvalidRequest, ModelNotFound, RequestError, ShuttingDown
+from server.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from server.config import LimitsConfig
+    from server.core.requests import Request
+    from server.driver import Engine
+    from server.repository.spec import ModelSpec
+
+
+def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
+    """What the scheduler of a model may do."""
+    return Limits(
+        max_batch_size=spec.max_batch_size,
+        max_rows=config.max_sessions,
+        max_chunk=config.max_chunk if spec.may_be_cut else None,
+        max_pending_per_session=config.max_pending_per_session,
+        max_pending=config.max_pending,
+    )
+
+
+class ServedModel:
+    """One version of a model with its engine, and the home of its sessions."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engine: Engine,
+        limits: Limits,
+        on_closed: Callable[[Session], None],
+        *,
+        own_thread: bool | None = None,
+    ) -> None:
+        self.spec = spec
+        self.inputs = {tensor.name: tensor for tensor in spec.inputs}
+        self.outputs = {tensor.name: tensor for tensor in spec.outputs}
+        self.states = {state.name: state for state in spec.states}
+        self.layout = Layout(
+            {tensor.name: tensor.time_axis for tensor in spec.inputs},
+            {tensor.name: tensor.time_axis for tensor in spec.outputs},
+        )
+        self.scheduler = Scheduler(self.layout, limits, on_closed)
+        self.statistics = Statistics()
+        self.driver = Driver(self.scheduler, engine, self.statistics, own_thread=own_thread)
+
+    def admit(self, session: Session) -> None:
+        self.scheduler.admit(session)
+
+    def submit(self, session: Session, request: Request) -> None:
+        try:
+            self.scheduler.submit(session, request, time.monotonic())
+        except RequestError:
+            if request.start:
+                self.scheduler.close(session)
+            raise
+        finally:
+            self.driver.wake()
+
+    def cancel(self, session: Session, request: Request) -> None:
+        self.scheduler.cancel(session, request)
+        self.driver.wake()
+
+    def close(self, session: Session) -> None:
+        self.scheduler.close(session)
+        self.driver.wake()
+
+
+def home_of(session: Session) -> ServedModel:
+    """The model that a session runs on."""
+    return cast("ServedModel", session.home)
+
+
+class Serving:
+    """Finds models and sessions for the two protocols, opens sessions, and lets them expire."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self.sessions = Sessions(max_sessions)
+        self.started = False
+        self.draining = False
+        self.empty = asyncio.Event()  # set while no session is open
+        self.expired = 0  # sessions, so far
+        self.empty.set()
+        self._models: dict[str, dict[int, ServedModel]] = {}
+
+    def add(self, model: ServedModel) -> None:
+        self._models.setdefault(model.spec.name, {})[model.spec.version] = model
+
+    def models(self) -> Iterable[ServedModel]:
+        for versions in self._models.values():
+            yield from versions.values()
+
+    def versions(self, name: str) -> list[int]:
+        """All versions of a model that are served, in ascending order. Raises ModelNotFound."""
+        if name not in self._models:
+            raise ModelNotFound(f"Request for unknown model: '{name}' is not found")
+        return sorted(self._models[name])
+
+    def model(self, name: str, version: str = "") -> ServedModel:
+        """The given version of a model, or its latest. Raises ModelNotFound, InvalidRequest."""
+        versions = self.versions(name)
+        if not version:
+            return self._models[name][versions[-1]]
+        if not version.isdecimal():
+            raise InvalidRequest(f"model version must be a whole number, got '{version}'")
+        if int(version) not in versions:
+            raise ModelNotFound(
+                f"Request for unknown model: '{name}' version {version} is not found"
+            )
+        return self._models[name][int(version)]
+
+    def open(
+        self,
+        model: ServedModel,
+        *,
+        id: Hashable = None,
+        batch_size: int = 1,
+        idle_ttl_s: float | None = None,
+        token: str = "",
+        replaces: Session | None = None,
+    ) -> Session:
+        """A new session, by an id that cannot be guessed unless one is given. The session that it
+        `replaces` is closed once what was asked of it before is done.
+
+        Raises InvalidRequest, ShuttingDown, SessionExists, LimitReached.
+        """
+        if self.draining:
+            raise ShuttingDown("the server is shutting down and takes no new sessions")
+        if not 1 <= batch_size <= model.spec.max_batch_size:
+            raise InvalidRequest(
+                f"batch size must be 1 to {model.spec.max_batch_size} for model "
+                f"'{model.spec.name}', got {batch_size}"
+            )
+        session = Session(
+            secrets.token_urlsafe(16) if id is None else id,
+            model,
+            batch_size=batch_size,
+            idle_ttl_s=model.spec.idle_s if idle_ttl_s is None else idle_ttl_s,
+            now_s=time.monotonic(),
+            token=token,
+        )
+        if replaces is not None and not replaces.ending:
+            replaces.home.submit(replaces, Close())
+        self.sessions.add(session)
+        self.empty.clear()
+        return session
+
+    def closed(self, session: Session) -> None:
+        """A session has come to its end."""
+        self.sessions.forget(session)
+        if not len(self.sessions):
+            self.empty.set()
+
+    def expire(self) -> int:
+        """Close the sessions that were idle too long; how many those were."""
+        count = len(self.sessions.expire(time.monotonic()))
+        self.expired += count
+        return count
+
+    async def idle(self) -> None:
+        """Wait until every request has its answer."""
+        for model in self.models():
+            await model.driver.idle()
+
+    def stop(self) -> None:
+        """Let the engines' threads end."""
+        for model in self.models():
+            model.driver.stop()

@@ -1,0 +1,88 @@
+"""What one model has done so far, as counters that only grow.
+
+Open Inference statistics and Prometheus both read these; the hot path adds plain integers.
+Durations are in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+LATENCY_BUCKETS_S = (
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Duration:
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int, count: int = 1) -> None:
+        self.count += count
+        self.ns += ns
+
+
+@dataclass(slots=True)
+class BatchDurations:
+    """Of the runs with one batch size."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass(slots=True)
+class RunTimes:
+    """One run of the engine: laying out the inputs, ONNX Runtime, taking the outputs apart."""
+
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+
+
+class Statistics:
+    """`success` and `fail` count requests from arrival to answer. `queue` and the three `compute_…`
+    count a request once; each adds the whole duration of the runs that the request took part in, so
+    that dividing by the count gives what a request had to wait for.
+    """
+
+    def __init__(self) -> None:
+        self.success = Duration()
+        self.fail = Duration()
+        self.queue = Duration()
+        self.compute_input = Duration()
+        self.compute_infer = Duration()
+        self.compute_output = Duration()
+        self.batches: defaultdict[int, BatchDurations] = defaultdict(BatchDurations)
+        self.inference_count = 0  # requests, each counted once for every row
+        self.execution_count = 0
+        self.last_inference_ms = 0  # Unix time
+        self.latency_buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+
+    def queued(self, seconds: float) -> None:
+        """A request has begun to run, `seconds` after it came."""
+        self.queue.add(int(seconds * 1e9))
+
+    def ran(self, size: int, requests: int, finished: int, times: RunTimes) -> None:
+        """One run with `size` rows of `requests` requests, `finished` of which are done with it."""
+        self.execution_count += 1
+        batch = self.batches[size]
+        batch.compute_input.add(times.input_ns)
+        batch.compute_infer.add(times.infer_ns)
+        batch.compute_output.add(times.output_ns)
+        self.compute_input.add(times.input_ns * requests, finished)
+        self.compute_infer.add(times.infer_ns * requests, finished)
+        self.compute_output.add(times.output_ns * requests, finished)
+
+    def answered(self, seconds: float, rows: int, now_ms: int) -> None:
+        """A step was answered, `seconds` after it came."""
+        self.success.add(int(seconds * 1e9))
+        self.inference_count += rows
+        self.last_inference_ms = now_ms
+        self.latency_buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+
+    def failed(self, seconds: float) -> None:
+        self.fail.add(int(seconds * 1e9))
