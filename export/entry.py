@@ -94,7 +94,7 @@ def _check_replaceable(entry: Path) -> None:
     ours = {CONFIG_FILE, VERSION, f"{VERSION}/{MODEL_FILE}"}
     found = {str(path.relative_to(entry)) for path in entry.rglob("*")}
     config = entry / CONFIG_FILE
-    if found - ours or not config.is_file() or not config.read_text("utf-8").startswith(HEAD):
+    if found - ours or not config.is_file() or not config.read_bytes().startswith(HEAD.encode()):
         raise ExportError(
             f"{entry} holds files that `rnnserve export` did not write, and a new export would "
             "delete them: choose another --name or move them away"

@@ -57,7 +57,9 @@ class GraphBuilder:
             ValueError: the name is taken by another value.
         """
         known = self._initialisers.setdefault(name, np.ascontiguousarray(value))
-        if known.dtype != value.dtype or not np.array_equal(known, value):
+        # Bytes, because a NaN is not equal to itself.
+        same_form = (known.dtype, known.shape) == (value.dtype, value.shape)
+        if not same_form or known.tobytes() != value.tobytes():
             raise ValueError(f"two different initialisers are called {name!r}")
         return name
 

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 import export
 import models
+from export.entry import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +106,16 @@ def test_a_repository_that_is_a_file(small: models.Sequential, tmp_path: Path) -
         export.install(small, export.to_onnx(small), tmp_path / "repository")
 
 
+def test_a_move_that_fails_puts_the_older_entry_back(
+    small: models.Sequential, tmp_path: Path
+) -> None:
+    export.install(small, export.to_onnx(small), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(export.ExportError, match="cannot replace"):
+        publish(tmp_path / "nobody wrote this", tmp_path / "tested")
+    assert files(tmp_path) == before
+
+
 def test_real_sequences_are_compared_too(small: models.Sequential, tmp_path: Path) -> None:
     real = [np.zeros((4, 5), np.float32), np.ones((9, 5), np.float32)]
     exported = export.install(small, export.to_onnx(small), tmp_path, real=real)
@@ -123,9 +134,14 @@ class Doubled(models.Dense):
         return 2 * super().call(inputs)
 
 
+class Gate(models.GRUCell):
+    """A cell of one's own."""
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
+        ([models.RNN(Gate(3), return_sequences=True)], "Gate has no ONNX form"),
         ([Doubled(3)], "Doubled has no ONNX form"),
         ([models.GRU(3, go_backwards=True, return_sequences=True)], "go_backwards"),
         ([models.Dense(3, np.sin)], "named activations"),
@@ -144,6 +160,11 @@ def test_an_unbuilt_model() -> None:
 def test_float64_weights(small: models.Sequential) -> None:
     with pytest.raises(export.UnsupportedLayer, match="float64"):
         export.to_onnx(small.double())
+
+
+def test_an_output_name_with_a_quote(build: Any) -> None:
+    with pytest.raises(export.ExportError, match="tensor name"):
+        export.to_onnx(build(models.Dense(3), output_name='a"b'))
 
 
 def test_names_that_meet(build: Any) -> None:
