@@ -139,6 +139,7 @@ class RNN(Layer):
         if not isinstance(inputs, Tensor):
             inputs, *given = inputs
             initial_state = given or initial_state
+        _check_inputs(inputs, mask)  # before building: bad inputs must not shape the weights
         self.ensure_built(inputs)
         output, states = self.scan(inputs, self._starting_states(inputs, initial_state), mask)
         if self.stateful:
@@ -152,9 +153,8 @@ class RNN(Layer):
     ) -> tuple[Tensor, States]:
         """The loop alone: outputs of all timesteps `(B, T, …)` and the final states.
 
-        Pure: neither reads nor writes what a stateful layer keeps.
+        Pure: neither reads nor writes what a stateful layer keeps. The layer is built.
         """
-        _check_inputs(inputs, mask)
         if self.go_backwards:
             inputs = inputs.flip(1)
             mask = None if mask is None else mask.flip(1)

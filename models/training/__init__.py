@@ -1,0 +1,1 @@
+"""Training sequence classifiers: batches, loss, the loop."""
