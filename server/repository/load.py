@@ -13,7 +13,7 @@ from server.repository.config import METADATA_KEY, MODEL_FILE, fill_in, parse, r
 from server.repository.fields import check_fields
 from server.repository.interface import check_cut, check_roles, derive_tensors, tensor_specs
 from server.repository.onnx_file import read_onnx
-from server.repository.parameters import read_parameters
+from server.repository.parameters import check_names, read_parameters
 from server.repository.problem import Problem
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
@@ -95,6 +95,7 @@ def _spec(
     states = state_specs(config, parameters, model, path.parent.parent)
     inputs = tensor_specs(config.input, "input", model.inputs, config, parameters)
     outputs = tensor_specs(config.output, "output", model.outputs, config, parameters)
+    check_names(parameters, config)
     check_roles(model, inputs, outputs, states)
     if parameters.may_be_cut:
         check_cut(inputs)

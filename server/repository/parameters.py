@@ -28,16 +28,20 @@ class Parameters:
 
 
 def read_parameters(config: ModelConfig) -> Parameters:
-    """Raises Problem at a key or value that is not known, or a name that is no tensor's."""
+    """Raises Problem at a key or value that is not known."""
     parameters = Parameters()
     for key, parameter in sorted(config.parameters.items()):
         if key.startswith(PREFIX):
             _read(parameters, key, parameter.string_value)
+    return parameters
+
+
+def check_names(parameters: Parameters, config: ModelConfig) -> None:
+    """Raises Problem at a parameter for a tensor that is not configured."""
     tensors = {tensor.name for tensor in config.input} | {tensor.name for tensor in config.output}
     _check_names(TIME_AXIS, "", parameters.time_axes, tensors, "input or output")
     states = {state.input_name for state in config.sequence_batching.state}
     _check_names(STATE, BATCH_AXIS, parameters.batch_axes, states, "state")
-    return parameters
 
 
 def _read(parameters: Parameters, key: str, value: str) -> None:
