@@ -1,0 +1,292 @@
+"""Everything of a session but the input and output: shared by both clients.
+
+A method of a session is a `Call`: which request goes where, and how to read the answer. The
+clients only differ in how they make it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from rnnserve._codec import Codec, Output, States
+from rnnserve._steps import Steps, stream_error
+from rnnserve.errors import RnnserveError, SessionClosed, SessionExpired, SessionNotFound
+from rnnserve.specs import SessionInfo, TensorSpec, session_info, tensor_specs
+from rnnserve.v1 import session_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+# What closing a session may meet and be content with.
+ALREADY_GONE = (SessionNotFound, SessionExpired, SessionClosed)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One unary call: `read(answer)` is its result."""
+
+    method: str  # of the stub
+    request: Any
+    read: Callable[[Any], T]
+
+
+class Phase(Enum):
+    NEW = "not open"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is known of a session once the server has answered."""
+
+    key: pb.SessionKey = field(repr=False)  # a secret
+    model: str
+    version: str
+    digest: str
+    batch_size: int
+    idle_ttl_s: float
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[TensorSpec, ...]
+
+
+class SessionBase:
+    """What both clients' sessions know and say.
+
+    One session holds one state: its steps run one after the other. Threads and tasks may share
+    it, but then nobody but the server knows in which order their steps run.
+    """
+
+    def __init__(
+        self,
+        start: pb.OpenSessionRequest | pb.SessionKey,
+        initial_state: Mapping[str, object] | None,
+        timeout_s: float | None,
+    ) -> None:
+        self._start = start
+        self._initial_state = initial_state
+        self._timeout_s = timeout_s
+        self._phase = Phase.NEW
+        self._opened: Opened | None = None
+        self._made_codec: Codec | None = None
+        self._step_count = 0
+
+    # What the server said
+
+    @property
+    def id(self) -> str:
+        """Names the session; with `token` it can be resumed from elsewhere."""
+        return self._known.key.session_id
+
+    @property
+    def token(self) -> str:
+        """Proves that the session is yours: keep it secret."""
+        return self._known.key.token
+
+    @property
+    def model(self) -> str:
+        return self._known.model
+
+    @property
+    def version(self) -> str:
+        return self._known.version
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the model's files, in hexadecimal."""
+        return self._known.digest
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of the session, fixed for its life."""
+        return self._known.batch_size
+
+    @property
+    def idle_ttl_s(self) -> float:
+        """Seconds without a request after which the server ends the session."""
+        return self._known.idle_ttl_s
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._known.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._known.outputs
+
+    @property
+    def states_spec(self) -> tuple[TensorSpec, ...]:
+        return self._known.states
+
+    @property
+    def step_count(self) -> int:
+        """Requests committed, as of the last answer."""
+        return self._step_count
+
+    @property
+    def closed(self) -> bool:
+        """Whether this object has closed the session."""
+        return self._phase is Phase.CLOSED
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self._opened is None:
+            return f"<{name} {self._phase.value}>"
+        return (
+            f"<{name} {self.id!r} of {self.model!r} version {self.version}, "
+            f"batch_size {self.batch_size}, step {self._step_count}, {self._phase.value}>"
+        )
+
+    # Calls
+
+    def _open_call(self) -> Call[None]:
+        return Call("OpenSession", self._start, self._read_opened)
+
+    def _resume_request(self) -> pb.StreamRequest:
+        assert isinstance(self._start, pb.SessionKey)
+        return pb.StreamRequest(session=1, resume=self._start)
+
+    def _read_resumed(self, answers: list[pb.StreamResponse]) -> None:
+        if not answers:
+            raise RnnserveError("the server ended the stream without an answer")
+        if answers[0].HasField("error"):
+            raise stream_error(answers[0])
+        self._read_opened(answers[0].open)
+
+    def _steps(self, return_sequences: bool) -> Steps:
+        return Steps(self._key, self._codec, return_sequences, self._read_step_count)
+
+    def _step_call(self, x: object, return_sequences: bool, return_state: bool) -> Call[Output]:
+        request = pb.StepRequest(session=self._key)
+        codec = self._codec
+        asked = codec.put_step(request, x, return_sequences, return_state)
+
+        def read(answer: pb.StepResponse) -> Output:
+            self._step_count = answer.step
+            return codec.read_step(answer, asked)
+
+        return Call("Step", request, read)
+
+    def _reset_call(self, states: Mapping[str, object] | None) -> Call[None]:
+        tensors = None if states is None else self._codec.tensors_of_states(states)
+        request = pb.ResetStatesRequest(session=self._key, states=tensors)
+        return Call("ResetStates", request, self._read_step_count)
+
+    def _set_call(self, states: Mapping[str, object]) -> Call[None]:
+        tensors = self._codec.tensors_of_states(states)
+        request = pb.SetStatesRequest(session=self._key, states=tensors)
+        return Call("SetStates", request, self._read_step_count)
+
+    def _get_call(self) -> Call[States]:
+        def read(answer: pb.GetStatesResponse) -> States:
+            self._read_step_count(answer)
+            return self._codec.read_states(answer.states)
+
+        return Call("GetStates", pb.GetStatesRequest(session=self._key), read)
+
+    def _close_call(self) -> Call[None]:
+        return Call("CloseSession", pb.CloseSessionRequest(session=self._key), lambda answer: None)
+
+    # Phases
+
+    @property
+    def _resumes(self) -> bool:
+        return isinstance(self._start, pb.SessionKey)
+
+    def _must_be_new(self) -> None:
+        if self._phase is not Phase.NEW:
+            raise RuntimeError(f"{self!r} can be opened only once")
+
+    @property
+    def _must_close(self) -> bool:
+        return self._phase is Phase.OPEN
+
+    def _mark_closed(self) -> None:
+        self._phase = Phase.CLOSED
+
+    def _read_opened(self, answer: pb.OpenSessionResponse) -> None:
+        opened = Opened(
+            key=answer.session,
+            model=answer.model_name,
+            version=answer.model_version,
+            digest=answer.model_digest,
+            batch_size=answer.batch_size,
+            idle_ttl_s=answer.idle_ttl_s,
+            inputs=tensor_specs(answer.inputs),
+            outputs=tensor_specs(answer.outputs),
+            states=tensor_specs(answer.states),
+        )
+        self._made_codec = Codec(opened.inputs, opened.outputs, opened.states, opened.batch_size)
+        self._opened = opened
+        self._step_count = answer.step
+        self._phase = Phase.OPEN
+
+    def _read_step_count(self, answer: Any) -> None:
+        self._step_count = answer.step
+
+    @property
+    def _known(self) -> Opened:
+        if self._opened is None:
+            raise RuntimeError("the session is not open: enter it with `with`, or call open()")
+        return self._opened
+
+    @property
+    def _key(self) -> pb.SessionKey:
+        """The key, if requests can be made with it now."""
+        if self._phase is Phase.CLOSED:
+            raise SessionClosed(f"this client has closed {self!r}")
+        return self._known.key
+
+    @property
+    def _codec(self) -> Codec:
+        if self._made_codec is None:
+            raise RuntimeError("the session is not open: enter it with `with`, or call open()")
+        return self._made_codec
+
+
+def open_request(
+    model: str, version: str, batch_size: int, session_id: str, idle_ttl_s: float | None
+) -> pb.OpenSessionRequest:
+    """Raises ValueError for what cannot be right."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
+    if idle_ttl_s is not None and idle_ttl_s <= 0:
+        raise ValueError(f"idle_ttl_s: expected more than 0 seconds, given {idle_ttl_s}")
+    return pb.OpenSessionRequest(
+        model_name=model,
+        model_version=str(version),
+        batch_size=batch_size,
+        session_id=session_id,
+        idle_ttl_s=idle_ttl_s or 0.0,
+    )
+
+
+def resume_key(session_id: str, token: str) -> pb.SessionKey:
+    if not session_id or not token:
+        raise ValueError("resuming needs the session's id and its token")
+    return pb.SessionKey(session_id=session_id, token=token)
+
+
+def check_window(window: int) -> None:
+    if window < 1:
+        raise ValueError(f"window: expected 1 or more, given {window}")
+
+
+class Page(NamedTuple):
+    """Some of the sessions; an empty token stands on the last page."""
+
+    sessions: list[SessionInfo]
+    next_page_token: str
+
+
+def list_call(model: str | None, page_token: str) -> Call[Page]:
+    def read(answer: pb.ListSessionsResponse) -> Page:
+        return Page([session_info(message) for message in answer.sessions], answer.next_page_token)
+
+    request = pb.ListSessionsRequest(model_name=model or "", page_token=page_token)
+    return Call("ListSessions", request, read)
