@@ -58,6 +58,7 @@ def train_example(
     The test set is looked at once, at the end.
     """
     started = time.perf_counter()
+    output.mkdir(parents=True, exist_ok=True)  # now, not after minutes of training
     settings = example.settings if epochs is None else replace(example.settings, epochs=epochs)
     everything, test = example.data()
     train, validation = hold_out(everything, VALIDATION_FRACTION, np.random.default_rng(seed))
