@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import onnxruntime as ort
+import pytest
+
+from server.engine.devices import CPU, Device, choose_device, cuda_device_name
+from server.errors import StartupError
+
+without_gpu = pytest.mark.skipif(cuda_device_name() is not None, reason="has a CUDA device")
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert choose_device("cpu") is CPU
+    assert str(CPU) == "cpu"
+    assert CPU.providers == ["CPUExecutionProvider"]
+
+
+@without_gpu
+def test_auto_takes_the_cpu_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    assert choose_device("auto") is CPU
+    assert capfd.readouterr() == ("", "")
+
+
+@without_gpu
+def test_cuda_without_a_device_is_one_clear_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(StartupError) as caught:
+        choose_device("cuda")
+    assert str(caught.value) == (
+        "provider 'cuda': no CUDA device found; expected a GPU, or provider 'cpu'"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cuda_keeps_full_precision_and_leaves_the_rest_to_the_cpu() -> None:
+    gpu = Device("cuda", 0, "NVIDIA X")
+    assert str(gpu) == "cuda:0 NVIDIA X"
+    (provider, options), rest = gpu.providers
+    assert (provider, rest) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert options == {"device_id": "0", "use_tf32": "0"}
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="is built with CUDA"
+)
+def test_a_cpu_build_of_onnxruntime_has_no_cuda() -> None:
+    with pytest.raises(StartupError, match="provider 'cuda': "):
+        choose_device("cuda")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+from server.engine.engine import Engine
+from server.engine.graph import with_arena
+from server.errors import StartupError
+from server.repository.load import load
+
+if TYPE_CHECKING:
+    from tests.server.conftest import LstmModel, MakeModel
+
+
+def test_the_graph_after_surgery(
+    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
+) -> None:
+    [spec] = load(make_model("mixed", mixed_config, mixed_model))
+    own = [node.SerializeToString() for node in mixed_model.graph.node]
+    graph = with_arena(mixed_model, spec)
+    onnx.checker.check_model(graph.model, full_check=True)
+    assert (graph.read_rows, graph.write_rows) == ("rnnserve.read_rows", "rnnserve.write_rows")
+    assert graph.pools["odd"] == ("rnnserve.odd.pool", "rnnserve.odd.pool_next")
+    pools = [name for pair in graph.pools.values() for name in pair]
+    assert [value.name for value in graph.model.graph.input] == [
+        "x",
+        "place",
+        *pools[::2],
+        "rnnserve.read_rows",
+        "rnnserve.write_rows",
+    ]
+    assert [value.name for value in graph.model.graph.output] == ["y", "count_next", *pools[1::2]]
+    nodes = graph.model.graph.node
+    assert [node.op_type for node in nodes][:3] == ["Gather"] * 3
+    assert [node.SerializeToString() for node in nodes][3:-3] == own
+    assert [node.op_type for node in nodes][-3:] == ["ScatterND"] * 3
+
+
+def test_a_model_without_states_keeps_its_graph(
+    make_model: MakeModel, affine_model: onnx.ModelProto
+) -> None:
+    [spec] = load(make_model("affine", "max_batch_size: 4", affine_model))
+    before = affine_model.SerializeToString()
+    graph = with_arena(affine_model, spec)
+    assert graph.model.SerializeToString() == before
+    assert graph.pools == {}
+
+
+def test_names_do_not_collide_with_the_models_own(
+    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
+) -> None:
+    model = lstm_model(prefix="rnnserve.")
+    path = make_model("lstm", lstm_config, model)
+    [spec] = load(path)
+    assert with_arena(model, spec).read_rows == "rnnserve._.read_rows"
+    Engine(spec, provider="cpu", rows=9)
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13, 14, 18])
+def test_opsets_give_the_same(
+    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str, opset: int
+) -> None:
+    frames = np.ones((2, 3, 3), np.float32)
+    read, write = np.array([0, 0]), np.array([2, 1])
+    answers = []
+    for version in (opset, 18):
+        path = make_model(f"{len(answers)}/lstm", lstm_config, lstm_model(opset=version))
+        engine = Engine(load(path)[0], provider="cpu", rows=9)
+        answers.append((engine.run({"frames": frames}, read, write)["y"], engine.read(write)["c"]))
+    np.testing.assert_array_equal(answers[0][0], answers[1][0])
+    np.testing.assert_array_equal(answers[0][1], answers[1][1])
+
+
+def test_older_opsets_are_refused(
+    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
+) -> None:
+    path = make_model("lstm", lstm_config, lstm_model(opset=10))
+    with pytest.raises(StartupError, match=r"model.onnx: opset 10; expected 11 or newer$"):
+        Engine(load(path)[0], provider="cpu", rows=9)
