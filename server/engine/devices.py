@@ -54,7 +54,7 @@ def choose_device(provider: Literal["auto", "cuda", "cpu"]) -> Device:
     if provider == "cpu":
         return CPU
     name = cuda_device_name()
-    problem = "no CUDA device found" if name is None else _cuda_problem()
+    problem = "no CUDA device found" if name is None else cuda_problem()
     if problem is None:
         return Device("cuda", 0, name or "")
     if provider == "cuda":
@@ -83,7 +83,7 @@ def cuda_device_name() -> str | None:
     return name.value.decode(errors="replace")
 
 
-def _cuda_problem() -> str | None:
+def cuda_problem() -> str | None:
     """Why ONNX Runtime cannot use the device, None if it can."""
     if CUDA_PROVIDER not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA; install onnxruntime-gpu"
