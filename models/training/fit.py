@@ -1,4 +1,4 @@
-"""The training loop: Adam, clipped gradients, early stopping on a validation set.
+"""The training loop: AdamW, clipped gradients, early stopping on a validation set.
 
 On one machine the result depends on the arguments alone, bit for bit: every random number comes
 from a generator that is seeded here.
@@ -31,7 +31,8 @@ class Settings:
     """How to train.
 
     `noise` is the deviation of the Gaussian noise that is added to the training inputs, in units of
-    each feature's own standard deviation. `final_weight`: see `classification_loss`.
+    each feature's own standard deviation. `final_weight`: see `classification_loss`. The learning
+    rate falls from `learning_rate` to zero along half a cosine over `epochs`.
     `patience` is the number of epochs without a better validation loss after which training stops.
     """
 
@@ -79,6 +80,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
     held_out = pad(validation)
     history: list[Epoch] = []
     best: Epoch | None = None
@@ -90,6 +92,7 @@ def fit(
             (_update(model, optimizer, noise.add(batch), settings), len(batch.labels))
             for batch in batches(train, settings.batch_size, random)
         ]
+        schedule.step()
         loss, accuracy = _mean(results)
         validation_loss, validation_accuracy = evaluate(model, held_out, settings.final_weight)
         seconds = time.perf_counter() - started
