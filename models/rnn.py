@@ -1,41 +1,25 @@
-"""RNN: the loop over time around a cell.
+"""RNN: the layer that runs a cell over time (`models.loop`).
 
-The layer owns everything that a cell must not know: the order of the timesteps, masks, the states
-that a stateful layer keeps between calls. Semantics and messages are those of Keras 2.2.4.
+The layer owns everything that a cell must not know: the order of the timesteps, where the states
+come from, and what a stateful layer keeps between calls. Semantics and messages are Keras 2.2.4's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
-from models.cells.base import States
 from models.layer import BatchShape, Layer, deserialize, register
+from models.loop import CellLike, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.cells.base import States
 
 Shape: TypeAlias = tuple[int, ...]
-StepFunction: TypeAlias = Callable[[Tensor, States], tuple[Tensor, States]]
-
-
-class CellLike(Protocol):
-    """What RNN needs of a cell; it need not be a layer, nor torch's."""
-
-    @property
-    def state_size(self) -> Any: ...
-
-    def call(self, inputs: Tensor, states: States) -> tuple[Tensor, Sequence[Tensor]]:
-        """One timestep `(B, D)` and the states → output and new states."""
-
-
-@runtime_checkable
-class ProjectsInputs(Protocol):
-    """A cell whose input projection can be done for all timesteps at once."""
-
-    def project(self, inputs: Tensor) -> Tensor: ...
-
-    def step(self, projected: Tensor, states: States) -> tuple[Tensor, States]: ...
 
 
 @register
@@ -158,33 +142,7 @@ class RNN(Layer):
         if self.go_backwards:
             inputs = inputs.flip(1)
             mask = None if mask is None else mask.flip(1)
-        step, steps = self._hoist(inputs)
-        keeps = [None] * len(steps) if mask is None else mask.bool().unbind(1)
-        outputs: list[Tensor] = []
-        previous = self._initial_output(states)
-        for x, keep in zip(steps, keeps, strict=True):
-            output, new_states = step(x, states)
-            if keep is not None:
-                before = torch.zeros_like(output) if previous is None else previous
-                output = _where(keep, output, before)
-                new_states = _where_all(keep, new_states, states)
-            previous, states = output, tuple(new_states)
-            outputs.append(output)
-        return torch.stack(outputs, dim=1), states
-
-    def _hoist(self, inputs: Tensor) -> tuple[StepFunction, Sequence[Tensor]]:
-        """The step function and what it takes at each timestep.
-
-        Where the cell allows it, the input projection of all timesteps is one product, here.
-        """
-        if isinstance(self.cell, ProjectsInputs):
-            return self.cell.step, self.cell.project(inputs).unbind(1)
-        return self.cell.call, inputs.unbind(1)
-
-    def _initial_output(self, states: States) -> Tensor | None:
-        """What a masked first step puts out: a cell that does not say gives zeros (None here)."""
-        initial: Callable[[States], Tensor] | None = getattr(self.cell, "get_initial_output", None)
-        return None if initial is None else initial(states)
+        return scan(self.cell, inputs, states, mask)
 
     def _starting_states(
         self, inputs: Tensor, initial_state: Tensor | Sequence[Tensor] | None
@@ -294,12 +252,3 @@ def _check_inputs(inputs: Tensor, mask: Tensor | None) -> None:
             f"The mask has shape {tuple(mask.shape)}; (batch, time) of the inputs is "
             f"{tuple(inputs.shape[:2])}."
         )
-
-
-def _where(keep: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Row by row: `new` where `keep (B,)` is true."""
-    return torch.where(keep.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-
-def _where_all(keep: Tensor, new: Sequence[Tensor], old: States) -> States:
-    return tuple(_where(keep, n, o) for n, o in zip(new, old, strict=True))
