@@ -114,7 +114,7 @@ def evaluate(model: Sequential, batch: Batch, final_weight: float) -> tuple[floa
     with torch.no_grad():
         logits = model.logits(batch.frames, mask=batch.mask)
     loss = classification_loss(logits, batch, final_weight)
-    return loss.item(), correct(logits, batch).float().mean().item()
+    return loss.item(), correct(logits, batch).double().mean().item()
 
 
 class _Noise:
@@ -139,7 +139,7 @@ def _update(
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
     optimizer.step()
-    return loss.item(), correct(logits, batch).float().mean().item()
+    return loss.item(), correct(logits, batch).double().mean().item()
 
 
 def _mean(results: list[tuple[tuple[float, float], int]]) -> tuple[float, float]:
