@@ -18,7 +18,7 @@ import grpc
 from rnnserve._ending import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
     from typing import Self
 
     from rnnserve._codec import Output
@@ -36,8 +36,9 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Output:
-        return await self._flow.next()
+    def __anext__(self) -> Coroutine[Any, Any, Output]:
+        # No coroutine of this object's own: the traceback of an exception would keep it alive.
+        return self._flow.next()
 
     async def aclose(self) -> None:
         """Takes no further item and waits for the answers to the steps that were sent."""
@@ -173,7 +174,9 @@ class Flow:
 
     async def _read(self) -> None:
         try:
-            while (answer := await self._call.read()) is not grpc.aio.EOF:
+            # Not `call.read()`: it stops reading as soon as a write has failed, and the call's
+            # status does not come before its last message has been read.
+            async for answer in self._call:
                 self._steps.receive(answer)
                 self._changed.set()
         except grpc.aio.AioRpcError:
