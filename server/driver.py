@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from server.core.batch import Batch, ReadRows
-from server.core.requests import Step, Stepped
+from server.core.requests import Step, Stepped, tell_nobody
 from server.errors import InternalError, RequestError
 from server.statistics import RunTimes, Statistics
 
@@ -144,8 +144,9 @@ class Driver:
         now_s = time.monotonic()
         for request, result in self.scheduler.take_answers():
             self._count_answer(request, result, now_s)
+            answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
             try:
-                request.answer(result)
+                answer(result)
             except Exception:  # one caller's trouble is nobody else's
                 log.exception("could not deliver an answer")
         if self._idle_waiters and not self.scheduler.pending:

@@ -52,6 +52,7 @@ class ServedModel:
         self.spec = spec
         self.inputs = {tensor.name: tensor for tensor in spec.inputs}
         self.outputs = {tensor.name: tensor for tensor in spec.outputs}
+        self.may_be_cut = limits.max_chunk is not None
         self.states = {state.name: state for state in spec.states}
         self.layout = Layout(
             {tensor.name: tensor.time_axis for tensor in spec.inputs},

@@ -50,7 +50,7 @@ class Done:
 Result: TypeAlias = Stepped | States | Done | RequestError
 
 
-def _tell_nobody(result: Result) -> None:
+def tell_nobody(result: Result) -> None:
     """What a request does whose sender does not wait."""
 
 
@@ -62,7 +62,7 @@ class Request:
     session when the request has succeeded.
     """
 
-    answer: Callable[[Result], None] = _tell_nobody
+    answer: Callable[[Result], None] = tell_nobody
     start: bool = False
     end: bool = False
     arrived_s: float = 0.0

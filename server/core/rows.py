@@ -33,14 +33,17 @@ class RowPool:
 
     def take(self, count: int) -> tuple[int, ...]:
         assert count <= self.free, f"{count} rows wanted, {self.free} free: the caller must check"
-        reused = min(count, len(self._returned))
-        rows = [self._returned.pop() for _ in range(reused)]
-        fresh = range(self._next_fresh, self._next_fresh + count - reused)
+        cut = max(0, len(self._returned) - count)
+        rows = self._returned[cut:]
+        del self._returned[cut:]
+        fresh = range(self._next_fresh, self._next_fresh + count - len(rows))
         self._next_fresh = fresh.stop
         return (*rows, *fresh)
 
     def give_back(self, rows: Iterable[int]) -> None:
-        self._returned.extend(row for row in rows if row != INITIAL_ROW)
+        for row in rows:
+            if row != INITIAL_ROW:
+                self._returned.append(row)
 
     def __repr__(self) -> str:
         return f"<RowPool {self.free} of {self.size} free>"

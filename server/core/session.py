@@ -35,7 +35,13 @@ class Home(Protocol):
         """End the session now."""
 
 
-class Phase(Enum):
+class _Fast(Enum):
+    """Hashed on every transition, which Enum does in Python."""
+
+    __hash__ = object.__hash__
+
+
+class Phase(_Fast):
     IDLE = auto()  # nothing to do
     QUEUED = auto()  # its first request waits for the engine
     RUNNING = auto()  # the engine works on its first request
@@ -43,7 +49,7 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-class Event(Enum):
+class Event(_Fast):
     SUBMIT = auto()  # a request arrives at an idle session
     WITHDRAW = auto()  # its last waiting request is cancelled
     DISPATCH = auto()  # the engine takes its first request

@@ -83,14 +83,18 @@ def combine(model: ServedModel, arrays: dict[str, NDArray[Any]]) -> Inputs:
             f"'{model.spec.name}'. Got input(s) {sorted(arrays)}, but missing required input(s) "
             f"[{missing}]. Please provide all required input(s)."
         )
-    batch_size = _common(model, arrays, dict.fromkeys(arrays, 0), "batch size")
-    timesteps = _common(model, arrays, model.layout.inputs, "number of timesteps")
-    may_be_cut = model.scheduler.limits.max_chunk is not None
-    shapes = tuple(
-        _shape_of_company(array.shape, model.layout.inputs[name] if may_be_cut else None)
-        for name, array in arrays.items()
-    )
-    return Inputs(arrays, batch_size, timesteps, shapes)
+    batch_size = timesteps = 0
+    shapes = []
+    for name, array in arrays.items():
+        axis = model.layout.inputs[name]
+        shape = array.shape
+        batch_size = _same(model, arrays, batch_size, shape[0], "batch size")
+        if axis is not None:
+            timesteps = _same(model, arrays, timesteps, shape[axis], "number of timesteps")
+        shapes.append(
+            shape[1:] if axis is None or not model.may_be_cut else shape[1:axis] + shape[axis + 1 :]
+        )
+    return Inputs(arrays, batch_size or 1, timesteps or 1, tuple(shapes))
 
 
 def last_timestep(
@@ -104,10 +108,12 @@ def last_timestep(
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    return len(shape) == len(expected) and all(
-        size == wanted or (wanted == -1 and size > 0)
-        for size, wanted in zip(shape, expected, strict=True)
-    )
+    if len(shape) != len(expected):
+        return False
+    for size, wanted in zip(shape, expected, strict=True):
+        if size != wanted and (wanted != -1 or size <= 0):
+            return False
+    return True
 
 
 def _array(
@@ -122,22 +128,13 @@ def _array(
     return np.frombuffer(contents, dtype).reshape(shape)
 
 
-def _common(
-    model: ServedModel,
-    arrays: Mapping[str, NDArray[Any]],
-    axes: Mapping[str, int | None],
-    what: str,
+def _same(
+    model: ServedModel, arrays: Mapping[str, NDArray[Any]], known: int, size: int, what: str
 ) -> int:
-    """The size that all inputs have along their axis in `axes`; 1 if none has such an axis."""
-    sizes = {arrays[name].shape[axis] for name, axis in axes.items() if axis is not None}
-    if len(sizes) > 1:
+    """`size`, which is `known` already or not known (0) yet."""
+    if known and size != known:
         raise InvalidRequest(
             f"the inputs of a request for model '{model.spec.name}' must have the same {what}, "
             f"got { {name: array.shape for name, array in arrays.items()} }"
         )
-    return sizes.pop() if sizes else 1
-
-
-def _shape_of_company(shape: tuple[int, ...], time_axis: int | None) -> tuple[int, ...]:
-    """What must be equal among the steps of a batch: not the batch axis, nor time if it is cut."""
-    return shape[1:] if time_axis is None else (*shape[1:time_axis], *shape[time_axis + 1 :])
+    return size
