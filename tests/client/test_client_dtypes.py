@@ -106,6 +106,10 @@ def test_outputs_are_the_caller_s_own(client):
             [pb.Tensor(name="y", datatype="FP32", shape=(1, 2), contents=b"1234")],
             "does not hold together",
         ),
+        (
+            [pb.Tensor(name="y", datatype="FP32", shape=(1, 2), contents=b"0123456789ab")],
+            r"12 bytes for shape \(1, 2\)",
+        ),
         ([pb.Tensor(name="y", datatype="BF99", shape=(1,), contents=b"1234")], "BF99"),
     ],
 )
