@@ -1,0 +1,47 @@
+"""The other processes of a measurement: the echo server and the load generator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bench.load import Load
+from rnnserve.v1 import session_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def answer_like(hidden: int) -> bytes:
+    """A message as long as the server's answer to a step."""
+    output = pb.Tensor(
+        name="hidden", datatype="FP32", shape=(1, hidden), contents=bytes(4 * hidden)
+    )
+    return pb.StreamResponse(
+        request_id=1, session=1, step=pb.StepResponse(outputs=[output], step=1000)
+    ).SerializeToString()
+
+
+@contextmanager
+def echo_server(hidden: int) -> Iterator[str]:
+    """The address of a bare echo whose answers have the size of the model's."""
+    command = [sys.executable, "-m", "bench.echo", answer_like(hidden).hex()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def load(target: str, model: str, sessions: int, seconds: float) -> Load:
+    """One measurement by a fresh load generator."""
+    command = [sys.executable, "-m", "bench.load", target, model]
+    command += ["--sessions", str(sessions), "--seconds", str(seconds)]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Load(**json.loads(finished.stdout))
