@@ -1,37 +1,26 @@
 """Everything of a session but the input and output: shared by both clients.
 
-A method of a session is a `Call`: which request goes where, and how to read the answer. The
-clients only differ in how they make it.
+A method of a session builds a `Call`; the clients only differ in how they make it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from rnnserve._calls import Call
 from rnnserve._codec import Codec, Output, States
 from rnnserve._steps import Steps, stream_error
 from rnnserve.errors import RnnserveError, SessionClosed, SessionExpired, SessionNotFound
-from rnnserve.specs import SessionInfo, TensorSpec, session_info, tensor_specs
+from rnnserve.specs import TensorSpec, tensor_specs
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-T = TypeVar("T")
+    from collections.abc import Mapping
 
 # What closing a session may meet and be content with.
 ALREADY_GONE = (SessionNotFound, SessionExpired, SessionClosed)
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One unary call: `read(answer)` is its result."""
-
-    method: str  # of the stub
-    request: Any
-    read: Callable[[Any], T]
 
 
 class Phase(Enum):
@@ -247,46 +236,3 @@ class SessionBase:
         if self._made_codec is None:
             raise RuntimeError("the session is not open: enter it with `with`, or call open()")
         return self._made_codec
-
-
-def open_request(
-    model: str, version: str, batch_size: int, session_id: str, idle_ttl_s: float | None
-) -> pb.OpenSessionRequest:
-    """Raises ValueError for what cannot be right."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
-    if idle_ttl_s is not None and idle_ttl_s <= 0:
-        raise ValueError(f"idle_ttl_s: expected more than 0 seconds, given {idle_ttl_s}")
-    return pb.OpenSessionRequest(
-        model_name=model,
-        model_version=str(version),
-        batch_size=batch_size,
-        session_id=session_id,
-        idle_ttl_s=idle_ttl_s or 0.0,
-    )
-
-
-def resume_key(session_id: str, token: str) -> pb.SessionKey:
-    if not session_id or not token:
-        raise ValueError("resuming needs the session's id and its token")
-    return pb.SessionKey(session_id=session_id, token=token)
-
-
-def check_window(window: int) -> None:
-    if window < 1:
-        raise ValueError(f"window: expected 1 or more, given {window}")
-
-
-class Page(NamedTuple):
-    """Some of the sessions; an empty token stands on the last page."""
-
-    sessions: list[SessionInfo]
-    next_page_token: str
-
-
-def list_call(model: str | None, page_token: str) -> Call[Page]:
-    def read(answer: pb.ListSessionsResponse) -> Page:
-        return Page([session_info(message) for message in answer.sessions], answer.next_page_token)
-
-    request = pb.ListSessionsRequest(model_name=model or "", page_token=page_token)
-    return Call("ListSessions", request, read)

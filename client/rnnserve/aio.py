@@ -18,15 +18,8 @@ import grpc.aio
 
 from rnnserve import _channel
 from rnnserve._aio_stream import Flow, Stream, iterate
-from rnnserve._session import (
-    ALREADY_GONE,
-    Call,
-    SessionBase,
-    check_window,
-    list_call,
-    open_request,
-    resume_key,
-)
+from rnnserve._calls import Call, check_window, list_call, open_request, resume_key
+from rnnserve._session import ALREADY_GONE, SessionBase
 from rnnserve.errors import ClientClosed, RnnserveError, from_call
 from rnnserve.v1.session_pb2_grpc import SessionServiceStub
 

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from rnnserve import _channel
-from rnnserve._session import (
-    ALREADY_GONE,
-    Call,
-    SessionBase,
-    check_window,
-    list_call,
-    open_request,
-    resume_key,
-)
+from rnnserve._calls import Call, check_window, list_call, open_request, resume_key
+from rnnserve._session import ALREADY_GONE, SessionBase
 from rnnserve._stream import Feed, stream
 from rnnserve.errors import ClientClosed, RnnserveError, from_call
 from rnnserve.v1.session_pb2_grpc import SessionServiceStub
