@@ -14,7 +14,7 @@ RUN apt-get update \
 
 FROM base-${DEVICE} AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY deploy/install.sh deploy/install.sh
 COPY client/rnnserve client/rnnserve
 COPY server server
