@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from contextlib import suppress
@@ -50,6 +51,8 @@ async def serve(config: ServerConfig) -> None:
         for spec in _specs(config):
             serving.add(_served(spec, config, serving))
         status = await _add_services(server, serving, config)
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
         await server.start()
         log.info("serving", grpc=f"{config.host}:{grpc_port}", http=f"{config.host}:{http.port}")
         serving.started = True

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -57,8 +56,9 @@ class Engine(Protocol):
         """Store states in `rows`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
+    """What became of a job: arrays, or an error."""
+
     arrays: Arrays
     error: RequestError | None
     started_s: float
@@ -131,48 +131,49 @@ class Driver:
         self._busy = False
         self._run_s += SMOOTHING * (outcome.times.infer_ns / 1e9 - self._run_s)
         now_s = time.monotonic()
-        if isinstance(job, Batch):
-            self._count(job, outcome)
         if outcome.error is None:
             self.scheduler.complete(job, outcome.arrays, now_s)
         else:
             self.scheduler.fail(job, outcome.error, now_s)
         self._deliver()
-        self.wake()
+        if isinstance(job, Batch) and outcome.error is None:
+            self._count(job, outcome)
+        if self.scheduler.pending:
+            self.wake()
 
     def _deliver(self) -> None:
-        now_s = time.monotonic()
         for request, result in self.scheduler.take_answers():
-            self._count_answer(request, result, now_s)
             answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
             try:
                 answer(result)
             except Exception:  # one caller's trouble is nobody else's
                 log.exception("could not deliver an answer")
+            self._count_answer(request, result)
         if self._idle_waiters and not self.scheduler.pending:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    # ---- counting -------------------------------------------------------------------------------
+    # ---- counting, after those who wait have been served -----------------------------------------
 
     def _count(self, batch: Batch, outcome: Outcome) -> None:
         finished = 0
         for entry in batch.entries:
             step = entry.step
-            if step.position == 0:
-                self.statistics.queued(outcome.started_s - step.arrived_s)
             ran = step.timesteps if batch.timesteps is None else batch.timesteps
-            finished += step.position + ran >= step.timesteps
+            if step.position == ran:  # this was its first piece
+                self.statistics.queued(outcome.started_s - step.arrived_s)
+            finished += step.position >= step.timesteps
         self.statistics.ran(batch.size, len(batch.entries), finished, outcome.times)
 
-    def _count_answer(self, request: Request, result: Result, now_s: float) -> None:
+    def _count_answer(self, request: Request, result: Result) -> None:
         if isinstance(result, Stepped):
             rows = len(next(iter(result.outputs.values()), ()))
-            self.statistics.answered(now_s - request.arrived_s, rows, time.time_ns() // 1_000_000)
+            seconds = time.monotonic() - request.arrived_s
+            self.statistics.answered(seconds, rows, time.time_ns() // 1_000_000)
         elif isinstance(request, Step):
-            self.statistics.failed(now_s - request.arrived_s)
+            self.statistics.failed(time.monotonic() - request.arrived_s)
 
 
 def execute(engine: Engine, job: Job) -> Outcome:

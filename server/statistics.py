@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 LATENCY_BUCKETS_S = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -34,8 +35,7 @@ class BatchDurations:
     compute_output: Duration = field(default_factory=Duration)
 
 
-@dataclass(slots=True)
-class RunTimes:
+class RunTimes(NamedTuple):
     """One run of the engine: laying out the inputs, ONNX Runtime, taking the outputs apart."""
 
     input_ns: int

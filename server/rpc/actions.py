@@ -6,8 +6,7 @@ Unary calls and streams share these; they differ only in how the answer travels.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnnserve.v1 import session_pb2 as pb
 from server.core.requests import Close, Done, Read, Request, States, Step, Stepped, Write
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from server.serving import ServedModel, Serving
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """`encode` turns the request's result, an `expected`, into the answering message."""
 
     session: Session

@@ -6,8 +6,7 @@ The texts of the errors are those that clients of the Open Inference protocol kn
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from server.serving import ServedModel
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The inputs of one request: how many rows and timesteps they have, and which other steps they
     can share a batch with.
     """
