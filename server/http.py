@@ -59,7 +59,7 @@ class HttpServer:
             return _text(
                 start_response,
                 "200 OK" if healthy else "503 Service Unavailable",
-                "ok\n" if healthy else "draining\n",
+                "ok\n" if healthy else "not ready\n",
             )
         return _text(start_response, "404 Not Found", "see /healthz and /metrics\n")
 

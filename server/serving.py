@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
     """What the scheduler of a model may do."""
     return Limits(
-        max_batch_size=spec.max_batch_size,
+        max_batch_size=max(1, spec.max_batch_size),  # 0: no batch axis, requests run one by one
         max_rows=config.max_sessions,
         max_chunk=config.max_chunk if spec.may_be_cut else None,
         max_pending_per_session=config.max_pending_per_session,
@@ -121,11 +121,12 @@ class Serving:
             return self._models[name][versions[-1]]
         if not version.isdecimal():
             raise InvalidRequest(f"model version must be a whole number, got '{version}'")
-        if int(version) not in versions:
+        number = int(version) if len(version) < 20 else 0  # int() refuses very long ones
+        if number not in versions:
             raise ModelNotFound(
                 f"Request for unknown model: '{name}' version {version} is not found"
             )
-        return self._models[name][int(version)]
+        return self._models[name][number]
 
     def open(
         self,
@@ -144,10 +145,10 @@ class Serving:
         """
         if self.draining:
             raise ShuttingDown("the server is shutting down and takes no new sessions")
-        if not 1 <= batch_size <= model.spec.max_batch_size:
+        largest = model.scheduler.limits.max_batch_size
+        if not 1 <= batch_size <= largest:
             raise InvalidRequest(
-                f"batch size must be 1 to {model.spec.max_batch_size} for model "
-                f"'{model.spec.name}', got {batch_size}"
+                f"batch size must be 1 to {largest} for model '{model.spec.name}', got {batch_size}"
             )
         session = Session(
             secrets.token_urlsafe(16) if id is None else id,

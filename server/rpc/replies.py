@@ -7,9 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = structlog.get_logger()
 
 M = TypeVar("M")
 
@@ -94,12 +97,11 @@ async def pump(
     """Give each message that comes in to `handle` together with the slot for its answer, and write
     the answers, until the client has closed its half and everything is answered.
     """
-    writer = asyncio.create_task(replies.write_all(context))
     try:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            handle(message, await replies.slot())
-        replies.no_more()
-        await writer
-    finally:
-        writer.cancel()
-        await asyncio.wait([writer])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(replies.write_all(context))
+            while (message := await context.read()) is not grpc.aio.EOF:
+                handle(message, await replies.slot())
+            replies.no_more()
+    except* Exception as failed:  # `handle` does not raise: what fails is writing
+        log.warning("could not write to a stream", reason=repr(failed.exceptions[0]))

@@ -59,7 +59,7 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> Any:
         size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         rows = sorted(
-            (_info(session) for session in self._serving.sessions),
+            (_info(session) for session in self._serving.sessions if home_of(session).states),
             key=lambda info: info.session_id,
         )
         page = [
@@ -104,10 +104,27 @@ class SessionStream:
             self.outstanding.submit(
                 action.session,
                 action.request,
-                lambda result: slot.fill(_answer(message, str(kind), action, result)),
+                lambda result: self._answer(message, str(kind), action, result, slot),
             )
         except Exception as error:
             slot.fill(_failed(message, error))
+
+    def _answer(
+        self,
+        message: pb.StreamRequest,
+        kind: str,
+        action: Action,
+        result: Result,
+        slot: Slot[pb.StreamResponse],
+    ) -> None:
+        try:
+            if isinstance(result, RequestError):
+                raise result
+            slot.fill(_response(message, kind, action.encode(result)))
+        except Exception as error:
+            slot.fill(_failed(message, error))
+        if action.session.closed and self._sessions.get(message.session) is action.session:
+            del self._sessions[message.session]
 
     def _action(self, kind: str | None, message: pb.StreamRequest) -> Action:
         match kind:
@@ -140,17 +157,6 @@ class SessionStream:
 
 async def _do(action: Action) -> Any:
     return action.encode(await ask(action.session, action.request, action.expected))
-
-
-def _answer(
-    message: pb.StreamRequest, kind: str, action: Action, result: Result
-) -> pb.StreamResponse:
-    try:
-        if isinstance(result, RequestError):
-            return _failed(message, result)
-        return _response(message, kind, action.encode(result))
-    except Exception as error:
-        return _failed(message, error)
 
 
 def _failed(message: pb.StreamRequest, error: Exception) -> pb.StreamResponse:

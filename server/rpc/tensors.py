@@ -86,7 +86,8 @@ def combine(model: ServedModel, arrays: dict[str, NDArray[Any]]) -> Inputs:
     for name, array in arrays.items():
         axis = model.layout.inputs[name]
         shape = array.shape
-        batch_size = _same(model, arrays, batch_size, shape[0], "batch size")
+        if model.spec.max_batch_size:
+            batch_size = _same(model, arrays, batch_size, shape[0], "batch size")
         if axis is not None:
             timesteps = _same(model, arrays, timesteps, shape[axis], "number of timesteps")
         shapes.append(
