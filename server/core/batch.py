@@ -99,10 +99,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
-    """Fetch the states in `rows`."""
+    """Fetch the states in `rows`, for themselves or for the answer to a step."""
 
     session: Session
-    request: Read
+    request: Read | Step
     rows: tuple[int, ...]
 
 

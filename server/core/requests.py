@@ -89,13 +89,12 @@ class Step(Request):
     working_rows: int = 0  # how many rows it may hold between its pieces; 0: has not begun
     pieces: list[Arrays] = field(default_factory=list)  # outputs of those timesteps
     alone: bool = False  # runs without company, because a batch with it has failed
+    stepped: Stepped | None = None  # committed: the answer only waits for the states
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Read(Request):
-    """Give the states. `stepped` is the step whose answer waits for them, if one does."""
-
-    stepped: Stepped | None = None
+    """Give the states."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

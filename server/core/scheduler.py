@@ -76,7 +76,8 @@ class Scheduler:
         is_first = session.pending[0] is request
         if is_first and session.phase is Phase.QUEUED:
             session.apply(Event.WITHDRAW)
-            self._end_first(session, SessionClosed("cancelled"))
+            stepped = request.stepped if isinstance(request, Step) else None
+            self._end_first(session, stepped or SessionClosed("cancelled"))
         elif not is_first:
             session.pending.remove(request)
             self.ledger.answer(request, SessionClosed("cancelled"))
@@ -113,10 +114,10 @@ class Scheduler:
             case Batch():
                 for entry, outputs in zip(job.entries, job.split(arrays), strict=True):
                     self._advance(job, entry, outputs, now_s)
-            case ReadRows(session, Read(stepped=None)):
-                self._done(session, States(arrays, session.step), now_s)
-            case ReadRows(session, Read(stepped=Stepped(outputs, step))):
+            case ReadRows(session, Step(stepped=Stepped(outputs, step))):
                 self._done(session, Stepped(outputs, step, arrays), now_s)
+            case ReadRows(session):
+                self._done(session, States(arrays, session.step), now_s)
             case WriteRows(session):
                 self.ledger.commit(session, job.rows)
                 self._done(session, Done(session.step), now_s)
@@ -144,9 +145,9 @@ class Scheduler:
         """Queue an idle session for its first request; what needs no engine is done on the way."""
         while session.pending:
             match session.pending[0]:
-                case Step() as step:
+                case Step(stepped=None) as step:
                     return self._join(step if step.alone else step.shapes, session)
-                case Read() | Write(states={}):
+                case Step() | Read() | Write(states={}):
                     return self._join(EXCHANGE, session)
                 case Write():
                     self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
@@ -167,13 +168,12 @@ class Scheduler:
         if session is None:
             return None
         session.apply(Event.DISPATCH)
-        match session.first:
-            case Read() as read:
-                return ReadRows(session, read, session.rows)
-            case Write(states=states) as write:
-                assert states is not None
-                return WriteRows(session, write, states, self._free_rows(session))
-        raise AssertionError(f"{session!r} has nothing to exchange")
+        request = session.first
+        if isinstance(request, Write):
+            assert request.states is not None
+            return WriteRows(session, request, request.states, self._free_rows(session))
+        assert isinstance(request, Read | Step)
+        return ReadRows(session, request, session.rows)
 
     def _batch(self, lane: Hashable) -> Job | None:
         entries = []
@@ -223,22 +223,15 @@ class Scheduler:
         self.ledger.commit(session, entry.write)
         session.step += 1
         stepped = Stepped(batch.join(step.pieces), session.step)
-        if step.return_state and not session.closed:
-            self._read_after(session, step, stepped)
+        if step.return_state and not session.closed and not step.cancelled:
+            step.stepped = stepped
+            self.ledger.abandon(step)
             self._again(session, now_s)
         else:
             self._done(session, stepped, now_s)
 
-    def _read_after(self, session: Session, step: Step, stepped: Stepped) -> None:
-        """Let the states be read before the answer to `step` goes out."""
-        self.ledger.abandon(step)
-        assert session.pending
-        session.pending[0] = Read(
-            answer=step.answer, arrived_s=step.arrived_s, stepped=stepped, end=step.end
-        )
-
     def _again(self, session: Session, now_s: float) -> None:
-        """The session's first request wants the engine once more."""
+        """The session's first request wants the engine once more, unless nobody wants it."""
         if session.closed or session.first.cancelled:
             return self._done(session, SessionClosed(f"session {session.id!r} was closed"), now_s)
         session.apply(Event.COMPLETE)
