@@ -114,12 +114,11 @@ class Ledger:
         """`request` is over, one way or the other."""
         self.abandon(request)
         self.pending -= 1
-        if not request.cancelled:
-            self._answers.append((request, result))
+        self._answers.append((request, result))
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         answers, self._answers = self._answers, []
-        return answers
+        return [answer for answer in answers if not answer[0].cancelled]
 
     def __repr__(self) -> str:
         return (
