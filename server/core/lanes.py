@@ -39,16 +39,27 @@ class Lanes:
         """Wait outside until there is room."""
         self._parked.append((lane, session.ticket, session))
 
-    def unpark(self, room: int) -> None:
-        """Let those who were parked first back to the front of their lanes, `room` rows of them."""
+    @property
+    def parked(self) -> bool:
+        """Whether somebody may wait outside."""
+        return bool(self._parked)
+
+    def unpark(self, room: int) -> list[Session]:
+        """Let those who were parked first back to the front of their lanes, `room` rows of them.
+        Room that is too small for the first is kept for it.
+        """
         back = []
-        while self._parked and room >= self._parked[0][2].batch_size:
-            lane, ticket, session = self._parked.popleft()
+        while self._parked:
+            lane, ticket, session = self._parked[0]
             if _holds(ticket, session):
+                if session.batch_size > room:
+                    break
                 room -= session.batch_size
                 back.append((lane, session))
+            self._parked.popleft()
         for lane, session in reversed(back):
             self.rejoin(lane, session)
+        return [session for _, session in back]
 
     def longest_waiting(self) -> Hashable | None:
         """The lane whose first session has waited longest, None if nobody waits."""

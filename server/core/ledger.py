@@ -76,11 +76,15 @@ class Ledger:
 
     # ---- steps ----------------------------------------------------------------------------------
 
-    def may_begin(self, session: Session) -> bool:
-        return self.working_rows + session.batch_size <= self.limits.max_working_rows
+    @property
+    def working_room(self) -> int:
+        """Working rows that nobody has."""
+        return self.limits.max_working_rows - self.working_rows
 
-    def begin(self, session: Session, step: Step) -> None:
-        """The first piece of `step` is about to run."""
+    def begin(self, session: Session) -> None:
+        """The session's first request, a step, is let in: working rows are its own from now on."""
+        step = session.first
+        assert isinstance(step, Step)
         step.working_rows = session.batch_size
         self.working_rows += session.batch_size
 

@@ -6,7 +6,7 @@ one request of each session, at most `max_batch_size` rows. In a model that may 
 as many timesteps as its shortest member still needs, never more than `max_chunk`, and whoever is
 not done goes to the end of the lane: short requests join at every step and long ones hold nobody
 back (cellular batching: Gao et al., EuroSys 2018). Where unfinished requests hold as many rows as
-they may, new ones are parked until one is finished.
+they may, new ones are parked until enough are finished; those who were parked first go first.
 
 The scheduler touches nothing outside itself: jobs come out of `next_job`, answers out of
 `take_answers`, closed sessions go to `on_closed`, time comes in as an argument.
@@ -101,7 +101,8 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        self._lanes.unpark(self.limits.max_working_rows - self.ledger.working_rows)
+        for session in self._lanes.unpark(self.ledger.working_room):
+            self.ledger.begin(session)
         while (lane := self._lanes.longest_waiting()) is not None:
             job = self._exchange() if lane == EXCHANGE else self._batch(lane)
             if job is not None:
@@ -195,9 +196,9 @@ class Scheduler:
         step = session.first
         assert isinstance(step, Step)
         if not step.working_rows:
-            if not self.ledger.may_begin(session):
+            if self._lanes.parked or session.batch_size > self.ledger.working_room:
                 return None
-            self.ledger.begin(session, step)
+            self.ledger.begin(session)
         session.apply(Event.DISPATCH)
         return Entry(session, step, step.rows or session.rows, self._free_rows(session))
 
