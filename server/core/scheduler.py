@@ -55,8 +55,11 @@ class Scheduler:
         self.ledger.admit(session)
 
     def submit(self, session: Session, request: Request, now_s: float) -> None:
-        """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed."""
-        if session.ending:
+        """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed.
+
+        A `Close` may follow a request that ends the session, in case that one fails.
+        """
+        if session.closed if isinstance(request, Close) else session.ending:
             raise SessionClosed(f"session {session.id!r} is closed")
         self.ledger.owe(session)
         request.arrived_s = session.last_used_s = now_s
