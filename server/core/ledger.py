@@ -56,7 +56,10 @@ class Ledger:
     # ---- sessions -------------------------------------------------------------------------------
 
     def admit(self, session: Session) -> None:
-        """Set rows aside for a new session. Raises LimitReached."""
+        """Set rows aside for a new session, which fits into a batch. Raises LimitReached."""
+        assert 1 <= session.batch_size <= self.limits.max_batch_size, (
+            f"{session!r} of batch_size {session.batch_size} never fits into a batch"
+        )
         if self.reserved_rows + session.batch_size > self.limits.max_rows:
             raise LimitReached(
                 f"no room for a session of {session.batch_size} rows: {self.reserved_rows} of "

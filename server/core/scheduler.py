@@ -263,3 +263,6 @@ class Scheduler:
         self.ledger.dismiss(session)
         if self._on_closed is not None:
             self._on_closed(session)
+
+    def __repr__(self) -> str:
+        return f"<Scheduler {self._lanes!r} {self.ledger!r}>"
