@@ -1,0 +1,108 @@
+"""docs/protocol.md says what the code does: error kinds, offered calls, configuration keys, and an
+example that runs.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rnnserve.v1 import session_pb2
+from server.errors import InvalidRequest, RequestError
+from server.repository import parameters
+from server.repository.config import parse
+from server.repository.fields import check_fields
+from server.repository.parameters import read_parameters
+from server.repository.problem import Problem
+from server.rpc.inference_service import InferenceService
+from server.rpc.status import STATUS
+from server.stubs.inference import grpc_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+
+
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of the tables, without heads."""
+    for line in re.findall(r"^\| ?(.*?) ?\|$", text, re.MULTILINE):
+        cells = line.split(" | ")
+        if "`" in cells[0]:
+            yield cells
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"`([\w.<>]+)`", text)
+
+
+def test_every_kind_of_error_with_its_status() -> None:
+    table = {names(kind)[0]: status for kind, status, _ in rows(section("Errors"))}
+    assert table == {kind.__name__: code.name for kind, code in STATUS.items()}
+    assert issubclass(InvalidRequest, RequestError)
+
+
+def test_every_call_of_our_own() -> None:
+    service = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
+    table = [name for cells in rows(section("Sessions")) for name in names(cells[0])]
+    assert sorted(table) == sorted(service.methods_by_name)
+
+
+def test_every_open_inference_call_offered_or_not() -> None:
+    service = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    cells = list(rows(section("Open Inference")))
+    offered, not_yet = ([n for row in cells for n in names(row[column])] for column in (0, 1))
+    own = {name for name in service.methods_by_name if is_implemented(name)}
+    every = set(service.methods_by_name)
+    assert set(offered) == own
+    assert set(not_yet) == every - own
+
+
+def is_implemented(method: str) -> bool:
+    """Those that are not are all made by one function."""
+    return getattr(InferenceService, method).__qualname__ == f"InferenceService.{method}"
+
+
+def test_every_key_of_the_configuration() -> None:
+    table = {names(cells[0])[0] for cells in rows(section("Model repository"))}
+    assert table == {
+        f"{parameters.TIME_AXIS}<tensor>",
+        parameters.MAY_BE_CUT,
+        f"{parameters.STATE}<input_name>{parameters.BATCH_AXIS}",
+    }
+
+
+def test_the_configuration_shown_is_accepted() -> None:
+    (text,) = re.findall(r"```\n(max_batch_size.*?)```", PAGE, re.DOTALL)
+    config = parse(text, "docs/protocol.md")
+    check_fields(config)
+    assert read_parameters(config).may_be_cut
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ensemble_scheduling { step { model_name: 'a' } }",
+        "sequence_batching { control_input { name: 'START' } }",
+        "model_transaction_policy { decoupled: true }",
+    ],
+)
+def test_what_is_said_to_be_refused_is(text: str) -> None:
+    with pytest.raises(Problem, match="not supported"):
+        check_fields(parse(text, "docs/protocol.md"))
+
+
+def test_the_example_prints_what_the_page_says(vowels: str) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code = snippet.replace("localhost:8001", vowels)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"prints `{ran.stdout.strip()}`" in PAGE, ran.stderr
