@@ -42,7 +42,7 @@ class Sessions:
         other = self._by_id.get(session.id)
         if other is not None and not other.ending:
             raise SessionExists(f"session {session.id!r} exists; choose another id or none")
-        if len(self._by_id) >= self.max_sessions:
+        if other is None and len(self._by_id) >= self.max_sessions:
             raise LimitReached(
                 f"{len(self._by_id)} sessions are open, the most this server takes; "
                 "try again when others have closed"
@@ -62,10 +62,10 @@ class Sessions:
         session = self._by_id.get(id)
         if session is not None and _same(session.token, token):
             return session
-        own_token, idle_ttl_s = self._tombstones.get(id, ("", 0.0))
-        if idle_ttl_s and _same(own_token, token):
+        tombstone = self._tombstones.get(id)
+        if tombstone is not None and _same(tombstone[0], token):
             raise SessionExpired(
-                f"session {id!r} has expired after {idle_ttl_s:g} s without a request; "
+                f"session {id!r} has expired after {tombstone[1]:g} s without a request; "
                 "open a new one"
             )
         raise SessionNotFound(f"no session {id!r} with this token; open one first")
@@ -85,18 +85,21 @@ class Sessions:
 
     def expire(self, now_s: float) -> list[Session]:
         """Close the sessions that nobody has used for too long, and tell which those were."""
-        expired = []
+        expired, busy = [], []
         while self._expiries and self._expiries[0][0] <= now_s:
             _, key, session = heapq.heappop(self._expiries)
             if session.closed:
                 continue
-            if session.phase is Phase.IDLE and session.expires_s <= now_s:
+            if session.expires_s > now_s:
+                heapq.heappush(self._expiries, (session.expires_s, key, session))
+            elif session.phase is Phase.IDLE:
                 session.home.close(session)
                 self._remember(session)
                 expired.append(session)
-            else:
-                look_again_s = max(session.expires_s, now_s + session.idle_ttl_s / 2)
-                heapq.heappush(self._expiries, (look_again_s, key, session))
+            else:  # at work for longer than that
+                busy.append((now_s + session.idle_ttl_s, key, session))
+        for entry in busy:  # now, lest a very short time to live keep this loop going
+            heapq.heappush(self._expiries, entry)
         return expired
 
     def _remember(self, session: Session) -> None:
