@@ -87,6 +87,7 @@ class Session:
         "id",
         "idle_ttl_s",
         "last_used_s",
+        "look_at_s",
         "pending",
         "phase",
         "rows",
@@ -110,6 +111,7 @@ class Session:
         self.batch_size = batch_size
         self.idle_ttl_s = idle_ttl_s
         self.last_used_s = now_s
+        self.look_at_s = 0.0  # kept by `Sessions`: when to see whether it has expired
         self.token = token
         self.phase = Phase.IDLE
         self.step = 0
@@ -143,6 +145,10 @@ class Session:
     def expires_s(self) -> float:
         """The time at which it ends if nobody uses it before."""
         return self.last_used_s + self.idle_ttl_s
+
+    def __lt__(self, other: Session) -> bool:
+        """Whether it is looked at earlier: a heap of sessions takes less memory than of tuples."""
+        return self.look_at_s < other.look_at_s
 
     def __repr__(self) -> str:
         waiting = len(self.pending) if self.pending else 0

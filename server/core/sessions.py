@@ -26,7 +26,7 @@ class Sessions:
     def __init__(self, max_sessions: int) -> None:
         self.max_sessions = max_sessions
         self._by_id: dict[Hashable, Session] = {}
-        self._expiries: list[tuple[float, int, Session]] = []  # heap; times may be too early
+        self._expiries: list[Session] = []  # heap, by the time at which to look
         self._tombstones: OrderedDict[Hashable, tuple[str, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class Sessions:
         self._by_id[session.id] = session
         self._tombstones.pop(session.id, None)
         if session.idle_ttl_s != float("inf"):
-            heapq.heappush(self._expiries, (session.expires_s, id(session), session))
+            self._look_again(session, session.expires_s)
 
     def find(self, id: Hashable) -> Session | None:
         """The live session of that id, if there is one."""
@@ -80,27 +80,31 @@ class Sessions:
         if self._by_id.get(session.id) is session:
             del self._by_id[session.id]
         if len(self._expiries) > 2 * len(self._by_id) + 1000:
-            self._expiries = [entry for entry in self._expiries if not entry[2].closed]
+            self._expiries = [each for each in self._expiries if not each.closed]
             heapq.heapify(self._expiries)
 
     def expire(self, now_s: float) -> list[Session]:
         """Close the sessions that nobody has used for too long, and tell which those were."""
         expired, busy = [], []
-        while self._expiries and self._expiries[0][0] <= now_s:
-            _, key, session = heapq.heappop(self._expiries)
+        while self._expiries and self._expiries[0].look_at_s <= now_s:
+            session = heapq.heappop(self._expiries)
             if session.closed:
                 continue
             if session.expires_s > now_s:
-                heapq.heappush(self._expiries, (session.expires_s, key, session))
+                self._look_again(session, session.expires_s)
             elif session.phase is Phase.IDLE:
                 session.home.close(session)
                 self._remember(session)
                 expired.append(session)
             else:  # at work for longer than that
-                busy.append((now_s + session.idle_ttl_s, key, session))
-        for entry in busy:  # now, lest a very short time to live keep this loop going
-            heapq.heappush(self._expiries, entry)
+                busy.append(session)
+        for session in busy:  # now, lest a very short time to live keep this loop going
+            self._look_again(session, now_s + session.idle_ttl_s)
         return expired
+
+    def _look_again(self, session: Session, at_s: float) -> None:
+        session.look_at_s = at_s
+        heapq.heappush(self._expiries, session)
 
     def _remember(self, session: Session) -> None:
         self._tombstones[session.id] = (session.token, session.idle_ttl_s)
