@@ -30,6 +30,8 @@ STATUS: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
 }
 
+MAX_TEXT_BYTES = 2000  # travels percent-encoded in the headers, of which clients take 8 KiB
+
 Service = TypeVar("Service")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -55,7 +57,17 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     metadata = [("rnnserve-error", type(shown).__name__)]
     if isinstance(shown, errors.LimitReached):
         metadata.append(("retry-after-s", f"{shown.retry_after_s:g}"))
-    await context.abort(code_of(shown), str(shown), tuple(metadata))
+    await context.abort(code_of(shown), _fitting(str(shown)), tuple(metadata))
+
+
+def _fitting(text: str) -> str:
+    """The text, cut where it quotes something of any length from the request."""
+    if len(text) <= MAX_TEXT_BYTES // 4:  # bytes of a character, at most
+        return text
+    encoded = text.encode()
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return text
+    return encoded[:MAX_TEXT_BYTES].decode(errors="ignore") + " …"
 
 
 def answers_errors(
