@@ -55,6 +55,11 @@ def decode_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tensors.
                 f"input '{tensor.name}' has parameters {sorted(tensor.parameters)}, which this "
                 "server does not offer; send the contents in the request"
             )
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest(
+                f"input '{tensor.name}' for model '{model.spec.name}' has contents of its own "
+                "although raw_input_contents are given; send one or the other"
+            )
         contents = raw[index] if raw else _typed(model.spec.name, spec, tensor)
         arrays[tensor.name] = tensors.decode(
             model.spec.name, spec, tensor.datatype, tensor.shape, contents

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from server.serving import ServedModel, Serving
     from server.stubs.inference.grpc_service_pb2 import InferParameter
 
-IGNORED = {"triton_enable_empty_final_response"}  # asks for what only decoupled models do
+# The first asks for what only decoupled models do; the others ask a queue for favours that it owes
+# nobody: other servers ignore them, too, unless the model's queue is configured to listen.
+IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
+RESERVED_PREFIX = "triton_"
 
 
 class SequenceId(NamedTuple):
@@ -53,7 +56,11 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
             id = _value(name, parameter, "int64_param", "uint64_param", "string_param")
         elif name in flags:
             flags[name] = _value(name, parameter, "bool_param")
-        elif name not in IGNORED:
+        elif name in IGNORED:
+            continue
+        elif name.startswith(RESERVED_PREFIX):
+            raise InvalidRequest(f"request parameter '{name}' is reserved, and unknown")
+        else:
             raise Unsupported(f"request parameter '{name}' is not offered by this server")
     if not model.states:
         return WHOLE

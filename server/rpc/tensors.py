@@ -44,7 +44,7 @@ def decode(
     if not _fits(shape, spec.shape):
         raise InvalidRequest(
             f"unexpected shape for input '{spec.name}' for model '{model}'. Expected "
-            f"{list(spec.shape)}, got {list(shape)}. A dimension of -1 takes any size above 0."
+            f"{_shown(spec.shape)}, got {_shown(shape)}. A dimension of -1 takes any size above 0."
         )
     return _array(model, spec.name, spec.dtype, shape, contents)
 
@@ -67,7 +67,7 @@ def decode_state(
     if tuple(shape) != expected:
         raise InvalidRequest(
             f"unexpected shape for state '{spec.name}' for model '{model}'. Expected "
-            f"{list(expected)}, got {list(shape)}"
+            f"{_shown(expected)}, got {_shown(shape)}"
         )
     return _array(model, spec.name, spec.dtype, shape, contents)
 
@@ -113,6 +113,11 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
         if size != wanted and (wanted != -1 or size <= 0):
             return False
     return True
+
+
+def _shown(shape: Sequence[int]) -> str:
+    """As other servers of the protocol write it."""
+    return f"[{','.join(map(str, shape))}]"
 
 
 def _array(
