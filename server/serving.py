@@ -159,10 +159,21 @@ class Serving:
             token=token,
         )
         if replaces is not None and not replaces.ending:
-            replaces.home.submit(replaces, Close())
-        self.sessions.add(session)
+            self._replace(replaces, session)
+        else:
+            self.sessions.add(session)
         self.empty.clear()
         return session
+
+    def _replace(self, old: Session, new: Session) -> None:
+        """Raises LimitReached; then `old` goes on, if it had work, as if nothing had been said."""
+        close = Close()
+        old.home.submit(old, close)
+        try:
+            self.sessions.add(new)
+        except RequestError:
+            old.home.cancel(old, close)
+            raise
 
     def closed(self, session: Session) -> None:
         """A session has come to its end."""
