@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.emitters.activations import emit_activation
+from export.emitters.gates import emit_gates
 from export.emitters.native import emit_native
 from export.emitters.scan import emit_scan, project, split
 from export.forms import Form, form_of
@@ -44,7 +45,8 @@ def _step_reset_before(
     u_zr, u_h = np.split(layer.recurrent_kernel, [2 * u], axis=-1)
     u_zr_name = graph.constant(f"{name}/recurrent_kernel_zr", u_zr)
     u_h_name = graph.constant(f"{name}/recurrent_kernel_h", u_h)
-    z, r = _gates(body, layer, body.node("Gemm", [h, u_zr_name, x_zr], f"{name}/sum_zr"))
+    sum_zr = body.node("Gemm", [h, u_zr_name, x_zr], f"{name}/sum_zr")
+    z, r = emit_gates(body, layer, sum_zr, "zr")
     reset = body.node("Mul", [r, h], f"{name}/reset")
     inner = body.node("Gemm", [reset, u_h_name, x_h], f"{name}/sum_h")
     return z, emit_activation(body, layer.activation, inner, f"{name}/candidate")
@@ -58,17 +60,11 @@ def _step_reset_after(
     bias = graph.constant(f"{name}/recurrent_bias", layer.recurrent_bias)
     inner = body.node("Gemm", [h, kernel, bias], f"{name}/inner")
     inner_zr, inner_h = split(body, inner, [2 * u, u], [f"{name}/inner_zr", f"{name}/inner_h"])
-    z, r = _gates(body, layer, body.node("Add", [x_zr, inner_zr], f"{name}/sum_zr"))
+    sum_zr = body.node("Add", [x_zr, inner_zr], f"{name}/sum_zr")
+    z, r = emit_gates(body, layer, sum_zr, "zr")
     reset = body.node("Mul", [r, inner_h], f"{name}/reset")
     total = body.node("Add", [x_h, reset], f"{name}/sum_h")
     return z, emit_activation(body, layer.activation, total, f"{name}/candidate")
-
-
-def _gates(body: GraphBuilder, layer: Recurrent, total: str) -> tuple[str, str]:
-    name, u = layer.name, layer.units
-    zr = emit_activation(body, layer.recurrent_activation, total, f"{name}/zr")
-    z, r = split(body, zr, [u, u], [f"{name}/z", f"{name}/r"])
-    return z, r
 
 
 def _mix(body: GraphBuilder, name: str, z: str, h: str, candidate: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from export.emitters.activations import emit_activation
+from export.emitters.gates import emit_gates
 from export.emitters.native import emit_native, reorder_gates
 from export.emitters.scan import emit_scan, project, split
 from export.forms import Form, form_of
@@ -37,8 +38,7 @@ def _emit_scan(graph: GraphBuilder, x: str, layer: Recurrent) -> str:
         h, c = states
         z = body.node("Gemm", [h, recurrent_kernel, slices[0]], f"{name}/z")
         z_ifo, z_c = split(body, z, [3 * u, u], [f"{name}/z_ifo", f"{name}/z_c"])
-        ifo = emit_activation(body, layer.recurrent_activation, z_ifo, f"{name}/ifo")
-        i, f, o = split(body, ifo, [u, u, u], [f"{name}/i", f"{name}/f", f"{name}/o"])
+        i, f, o = emit_gates(body, layer, z_ifo, "ifo")
         candidate = emit_activation(body, layer.activation, z_c, f"{name}/candidate")
         kept = body.node("Mul", [f, c], f"{name}/kept")
         added = body.node("Mul", [i, candidate], f"{name}/added")

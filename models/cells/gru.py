@@ -81,7 +81,7 @@ class GRUCell(Cell):
     def _step_reset_before(self, projected: Tensor, h: Tensor) -> Tensor:
         recurrent_zr, recurrent_h = _gates_and_candidate(self.recurrent_kernel)
         x_zr, x_h = _gates_and_candidate(projected)
-        z, r = self.recurrent_activation(x_zr + h @ recurrent_zr).chunk(2, dim=-1)
+        z, r = self._gates(x_zr + h @ recurrent_zr)
         candidate = self.activation(x_h + (r * h) @ recurrent_h)
         return z * h + (1 - z) * candidate
 
@@ -91,9 +91,14 @@ class GRUCell(Cell):
             recurrent = recurrent + self.bias[1]
         x_zr, x_h = _gates_and_candidate(projected)
         h_zr, h_h = _gates_and_candidate(recurrent)
-        z, r = self.recurrent_activation(x_zr + h_zr).chunk(2, dim=-1)
+        z, r = self._gates(x_zr + h_zr)
         candidate = self.activation(x_h + r * h_h)
         return z * h + (1 - z) * candidate
+
+    def _gates(self, zr: Tensor) -> tuple[Tensor, Tensor]:
+        """Each gate by itself: softmax does not act on elements alone."""
+        z, r = zr.chunk(2, dim=-1)
+        return self.recurrent_activation(z), self.recurrent_activation(r)
 
     def get_config(self) -> dict[str, Any]:
         return {

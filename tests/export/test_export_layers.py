@@ -80,6 +80,17 @@ def test_gru(
     check(build(layer), "GRU" if fused else "Scan")
 
 
+@pytest.mark.parametrize("layer", [models.LSTM, models.GRU])
+@pytest.mark.parametrize("activation", sorted(models.activations.NAMED.keys() - {"exponential"}))
+def test_gates_have_every_activation(build: Any, layer: Any, activation: str) -> None:
+    """All that stay finite: with exponential gates the states grow without bound."""
+    model = build(layer(3, "softsign", activation, return_sequences=True))
+    with torch.no_grad():  # small enough that gates above one do not either
+        for weight in model.parameters():
+            weight.mul_(0.5)
+    check(model, "Scan")
+
+
 @pytest.mark.parametrize(
     ("layer_class", "options", "op_type"),
     [

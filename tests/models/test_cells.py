@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from models import GRUCell, LSTMCell, SimpleRNNCell
+from models import GRUCell, LSTMCell, SimpleRNNCell, activations
 
 X = torch.tensor([[1.0, 2.0]])
 H = torch.tensor([[0.5]])
@@ -100,6 +100,23 @@ def test_gru_gates_are_z_r_h() -> None:
     cell.set_weights([torch.zeros(2, 3), torch.zeros(1, 3), torch.tensor([9.0, -9.0, 5.0])])
 
     assert cell(X, (H,))[0].item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("cell", [LSTMCell(1), GRUCell(1), GRUCell(1, reset_after=True)])
+def test_softmax_gates_are_normalised_one_by_one(cell) -> None:
+    """Over the one unit of a gate softmax is 1; over two gates at once it would not be.
+
+    LSTM: c = 1·0.25 + 1·0, h = tanh(0.25) = 0.244919. GRU: z = 1 keeps the state.
+    """
+    cell.recurrent_activation = activations.get("softmax")
+    cell.build((None, 2))
+    cell.set_weights([torch.zeros_like(weight) for weight in cell.weights])
+    with torch.no_grad():
+        cell.recurrent_kernel[0, 0] = 3.0  # makes the first two gates differ
+
+    states = (H, C) if isinstance(cell, LSTMCell) else (H,)
+    expected = 0.244919 if isinstance(cell, LSTMCell) else 0.5
+    assert cell(X, states)[0].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
