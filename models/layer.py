@@ -58,9 +58,10 @@ class Layer(nn.Module):
     def ensure_built(self, inputs: Tensor) -> None:
         """Builds for the shape and device of `inputs`, once."""
         if not self.built:
-            self.build(tuple(inputs.shape))
-            self.built = True
-            self.to(inputs.device)
+            with torch.inference_mode(False):  # or the weights could never be trained
+                self.build(tuple(inputs.shape))
+                self.built = True
+                self.to(inputs.device)
 
     def compute_output_shape(self, input_shape: BatchShape) -> BatchShape:
         """The shape of the output for inputs of `input_shape`."""

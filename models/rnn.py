@@ -160,6 +160,13 @@ class RNN(Layer):
                 f"Layer has {len(self.state_shapes)} states but was passed "
                 f"{len(states)} initial states."
             )
+        for index, (state, shape) in enumerate(zip(states, self.state_shapes, strict=True)):
+            expected = (inputs.shape[0], *shape)
+            if tuple(state.shape) != expected:
+                raise ValueError(
+                    f"The initial state {index} is incompatible with layer {self.name}: expected "
+                    f"shape={expected}, found shape={tuple(state.shape)}"
+                )
         return states
 
     def get_initial_state(self, inputs: Tensor) -> States:
@@ -191,7 +198,8 @@ class RNN(Layer):
         if states is None:
             self._keep(tuple(like.new_zeros(shape) for shape in shapes))
             return
-        values = tuple(states) if isinstance(states, (list, tuple)) else (states,)
+        given = states if isinstance(states, (list, tuple)) else (states,)
+        values = [torch.as_tensor(value) for value in given]
         if len(values) != len(shapes):
             raise ValueError(
                 f"Layer {self.name} expects {len(shapes)} states, but it received {len(values)} "
@@ -203,7 +211,7 @@ class RNN(Layer):
                     f"State {index} is incompatible with layer {self.name}: expected "
                     f"shape={shape}, found shape={tuple(value.shape)}"
                 )
-        self._keep(tuple(torch.as_tensor(value).to(like).clone() for value in values))
+        self._keep(tuple(value.to(like) for value in values))
 
     def _buffer_names(self) -> list[str]:
         return [f"_kept_{index}" for index in range(len(self.state_shapes))]
@@ -212,8 +220,11 @@ class RNN(Layer):
         return tuple(getattr(self, name) for name in self._buffer_names())
 
     def _keep(self, states: States) -> None:
-        for name, state in zip(self._buffer_names(), states, strict=True):
-            setattr(self, name, state.detach())
+        # Copies: the caller may have been given the same tensors. And no inference tensors, from
+        # which nobody could train on.
+        with torch.inference_mode(False), torch.no_grad():
+            for name, state in zip(self._buffer_names(), states, strict=True):
+                setattr(self, name, state.clone())
 
     # Configs
 

@@ -284,6 +284,29 @@ def test_reset_states_copies_what_it_is_given() -> None:
     assert layer.states[0].abs().max() == 0
 
 
+def test_states_may_be_kept_in_inference_mode_and_trained_from() -> None:
+    """Prediction moves the states on, training goes on from there; so does a lazy build."""
+    layer = LSTM(UNITS, stateful=True)
+    with torch.inference_mode():
+        layer(torch.randn(2, 5, FEATURES))
+
+    layer(torch.randn(2, 5, FEATURES)).sum().backward()
+
+    assert all(weight.grad is not None for weight in layer.parameters())
+
+
+def test_kept_states_are_nobody_elses_tensors() -> None:
+    layer = LSTM(UNITS, stateful=True, return_state=True)
+    _, h, c = layer(torch.randn(2, 5, FEATURES))
+    expected = [h.clone(), c.clone()]
+
+    with torch.no_grad():
+        h.zero_()
+        c.zero_()
+
+    torch.testing.assert_close(layer.states, expected)
+
+
 def test_initial_state_overrides_the_kept_one_and_is_written_back() -> None:
     layer = SimpleRNN(UNITS, stateful=True, return_state=True)
     x, h0 = random_inputs(), torch.ones(2, UNITS)
@@ -400,6 +423,14 @@ def test_double_precision_gradients_match_finite_differences() -> None:
 def test_wrong_number_of_initial_states() -> None:
     with pytest.raises(ValueError, match=r"Layer has 2 states but was passed 1 initial states\."):
         LSTM(UNITS)(random_inputs(), initial_state=[torch.zeros(2, UNITS)])
+
+
+@pytest.mark.parametrize("shape", [(1, UNITS), (UNITS,), (2, 1), (3, UNITS)])
+def test_initial_states_of_another_shape(shape: tuple[int, ...]) -> None:
+    """Nothing is broadcast: one state for all rows of a batch would be a mistake, seldom a wish."""
+    message = rf"initial state 0 .* expected shape=\(2, {UNITS}\), found shape="
+    with pytest.raises(ValueError, match=message):
+        GRU(UNITS)(torch.randn(2, 5, FEATURES), initial_state=torch.zeros(shape))
 
 
 def test_reset_states_of_a_layer_that_is_not_stateful() -> None:
