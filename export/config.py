@@ -23,6 +23,9 @@ HEAD = "# Written by `rnnserve export`"
 DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_IDLE_SECONDS = 600.0
 _INDENT = "  "
+# What the schema's fields hold: an int32, and microseconds in a uint64.
+_LARGEST_BATCH_SIZE = 2**31 - 1
+_IDLE_SECONDS = (1e-6, 1e12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,16 @@ class Serving:
                 f"model name {self.name!r}: use letters, digits, '_', '-' and '.', "
                 "beginning with neither '.' nor '-'"
             )
-        if self.max_batch_size < 1:
-            raise ExportError(f"max batch size is {self.max_batch_size}: it must be 1 or more")
-        if not 1e-6 <= self.idle_seconds < float("inf"):
-            raise ExportError(f"idle time is {self.idle_seconds} s: it must be above zero")
+        if not 1 <= self.max_batch_size <= _LARGEST_BATCH_SIZE:
+            raise ExportError(
+                f"max batch size is {self.max_batch_size}: "
+                f"it must be from 1 to {_LARGEST_BATCH_SIZE}"
+            )
+        shortest, longest = _IDLE_SECONDS
+        if not shortest <= self.idle_seconds <= longest:
+            raise ExportError(
+                f"idle time is {self.idle_seconds} s: it must be from {shortest:g} to {longest:g}"
+            )
 
 
 def config_text(signature: Signature, serving: Serving) -> str:

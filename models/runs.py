@@ -74,9 +74,19 @@ def load(run_dir: Path) -> Run:
         model.load_state_dict(load_file(run_dir / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
         raise RunError(f"{run_dir / WEIGHTS} does not fit {MODEL}: {error}") from error
-    metrics = run_dir / METRICS
-    found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
-    return Run(name, model.eval(), found, run_dir)
+    return Run(name, model.eval(), _load_metrics(run_dir / METRICS), run_dir)
+
+
+def _load_metrics(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} does not hold metrics: {error}") from error
+    if not isinstance(metrics, dict):
+        raise RunError(f"{path} does not hold metrics: expected an object, found {metrics!r:.50}")
+    return metrics
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

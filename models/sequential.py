@@ -42,6 +42,7 @@ class Sequential(Layer):
             raise ValueError("A Sequential needs at least one layer.")
         for layer in layers:
             _check_layer(layer)
+            _check_name(layer)
         self.input_name = input_name
         self.output_name = output_name
         _name_apart(layers)
@@ -202,6 +203,11 @@ def _check_layer(layer: Layer) -> None:
             f"A Sequential puts out every timestep: {layer.name} needs return_sequences=True and "
             "return_state=False."
         )
+
+
+def _check_name(layer: Layer) -> None:
+    if hasattr(nn.ModuleDict(), layer.name):  # which would say so less clearly
+        raise ValueError(f"{layer.name!r} is a name of torch's own: give the layer another.")
 
 
 def _name_apart(layers: Sequence[Layer]) -> None:

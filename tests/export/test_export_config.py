@@ -72,6 +72,12 @@ def test_defaults(small: models.Sequential) -> None:
     assert config.sequence_batching.max_sequence_idle_microseconds == 600_000_000
 
 
+def test_the_largest_numbers_fit_into_their_fields(small: models.Sequential) -> None:
+    config = parsed(to_onnx(small, max_batch_size=2**31 - 1, idle_seconds=1e12))
+    assert config.max_batch_size == 2**31 - 1
+    assert config.sequence_batching.max_sequence_idle_microseconds == 10**18
+
+
 @pytest.mark.parametrize("name", ["", ".hidden", "-x", "a/b", "a b", 'a"b', "..", "naïve"])
 def test_names_that_cannot_be_served(name: str) -> None:
     with pytest.raises(ExportError, match="model name"):
@@ -82,7 +88,10 @@ def test_names_that_cannot_be_served(name: str) -> None:
     ("numbers", "message"),
     [
         ({"max_batch_size": 0}, "max batch size is 0"),
+        ({"max_batch_size": 2**31}, "max batch size is 2147483648"),
         ({"idle_seconds": 0.0}, "idle time"),
+        ({"idle_seconds": 1e-7}, "from 1e-06 to 1e\\+12"),
+        ({"idle_seconds": 1e14}, "from 1e-06 to 1e\\+12"),
         ({"idle_seconds": float("nan")}, "idle time"),
         ({"idle_seconds": float("inf")}, "idle time"),
     ],

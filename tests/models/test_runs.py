@@ -90,6 +90,15 @@ def test_truncated_weights(tmp_path: Path) -> None:
         runs.load(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", "\udcff"])
+def test_bad_metrics_file(tmp_path: Path, text: str) -> None:
+    saved(tmp_path)
+    (tmp_path / runs.METRICS).write_bytes(text.encode(errors="surrogateescape"))
+
+    with pytest.raises(runs.RunError, match=r"metrics\.json does not hold metrics"):
+        runs.load(tmp_path)
+
+
 def test_history_and_curve(tmp_path: Path) -> None:
     from models.training.fit import Epoch, Fitted
     from models.training.history import draw, write_csv

@@ -142,6 +142,8 @@ def test_errors() -> None:
         Sequential([LSTM(2, return_sequences=True, return_state=True)])
     with pytest.raises(ValueError, match="used twice: a"):
         Sequential([Dense(2, name="a"), Dense(2, name="a")])
+    with pytest.raises(ValueError, match="'values' is a name of torch's own"):
+        Sequential([Dense(2, name="values")])
     with pytest.raises(TypeError, match="not Linear"):
         Sequential([torch.nn.Linear(2, 2)])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="Logits need a Dense as the last layer, not LSTM"):
