@@ -61,6 +61,7 @@ class SessionBase:
         self._initial_state = initial_state
         self._timeout_s = timeout_s
         self._phase = Phase.NEW
+        self._closing: pb.CloseSessionRequest | None = None  # what ends it, once it is there
         self._opened: Opened | None = None
         self._made_codec: Codec | None = None
         self._step_count = 0
@@ -179,7 +180,7 @@ class SessionBase:
         return Call("GetStates", pb.GetStatesRequest(session=self._key), read)
 
     def _close_call(self) -> Call[None]:
-        return Call("CloseSession", pb.CloseSessionRequest(session=self._key), lambda answer: None)
+        return Call("CloseSession", self._closing, lambda answer: None)
 
     # Phases
 
@@ -199,6 +200,9 @@ class SessionBase:
         self._phase = Phase.CLOSED
 
     def _read_opened(self, answer: pb.OpenSessionResponse) -> None:
+        # First of all: where the rest cannot be read, the session must be closed all the same.
+        self._closing = pb.CloseSessionRequest(session=answer.session)
+        self._phase = Phase.OPEN
         opened = Opened(
             key=answer.session,
             model=answer.model_name,
@@ -213,7 +217,6 @@ class SessionBase:
         self._made_codec = Codec(opened.inputs, opened.outputs, opened.states, opened.batch_size)
         self._opened = opened
         self._step_count = answer.step
-        self._phase = Phase.OPEN
 
     def _read_step_count(self, answer: Any) -> None:
         self._step_count = answer.step

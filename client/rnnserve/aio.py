@@ -168,9 +168,15 @@ class Session(SessionBase):
         self._must_be_new()
         if self._resumes:
             await self._resume()
-        else:
+            return self
+        try:
             await self._make(self._open_call())
-            await self._set_initial_state()
+            if self._initial_state is not None:  # only now are the dtypes to convert to known
+                await self.set_states(self._initial_state)
+        except BaseException:
+            with suppress(RnnserveError):  # what went wrong first says more
+                await self.close()
+            raise
         return self
 
     async def step(
@@ -258,16 +264,6 @@ class Session(SessionBase):
         except grpc.aio.AioRpcError as error:
             raise self._client._error(error, self._timeout_s) from error
         self._read_resumed(answers)
-
-    async def _set_initial_state(self) -> None:
-        """The dtypes to convert to are known only now that the session is open."""
-        if self._initial_state is not None:
-            try:
-                await self.set_states(self._initial_state)
-            except BaseException:
-                with suppress(RnnserveError):
-                    await self.close()
-                raise
 
     async def _make(self, call: Call[T], timeout_s: float | None = None) -> T:
         for flow in self._flows:

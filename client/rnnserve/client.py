@@ -177,9 +177,15 @@ class Session(SessionBase):
         self._must_be_new()
         if self._resumes:
             self._resume()
-        else:
+            return self
+        try:
             self._make(self._open_call())
-            self._set_initial_state()
+            if self._initial_state is not None:  # only now are the dtypes to convert to known
+                self.set_states(self._initial_state)
+        except BaseException:
+            with suppress(RnnserveError):  # what went wrong first says more
+                self.close()
+            raise
         return self
 
     def step(
@@ -309,16 +315,6 @@ class Session(SessionBase):
         except grpc.RpcError as error:
             raise self._client._error(error, self._timeout_s) from error
         self._read_resumed(answers)
-
-    def _set_initial_state(self) -> None:
-        """The dtypes to convert to are known only now that the session is open."""
-        if self._initial_state is not None:
-            try:
-                self.set_states(self._initial_state)
-            except BaseException:
-                with suppress(RnnserveError):
-                    self.close()
-                raise
 
     def _make(self, call: Call[T], timeout_s: float | None = None) -> T:
         return self._client._make(call, timeout_s or self._timeout_s)

@@ -62,7 +62,13 @@ class Pair:
         return after, {"up": up.astype(np.float32), "down": after[:, 1:]}
 
 
-MODELS = {"sums": Sums(), "pair": Pair()}
+class Texts(Sums):
+    """Of a datatype that numpy has no fixed-size dtype for."""
+
+    outputs = (spec("words", (-1, -1), "BYTES", time_axis=1),)
+
+
+MODELS = {"sums": Sums(), "pair": Pair(), "texts": Texts()}
 
 
 @dataclass

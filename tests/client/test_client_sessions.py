@@ -19,6 +19,22 @@ def test_a_session_lives_as_long_as_its_with(client, fake):
     assert not fake.sessions
 
 
+def test_a_model_that_cannot_be_spoken_to_keeps_no_session(client, fake):
+    session = client.session("texts")
+    with pytest.raises(rnnserve.Unsupported, match="'words': no numpy dtype for 'BYTES'"):
+        session.open()
+    assert not fake.sessions
+    assert session.closed
+
+
+def test_resuming_what_cannot_be_spoken_to_leaves_it_to_others(client, fake):
+    theirs = client.session("sums").open()
+    fake.sessions[theirs.id].model = "texts"
+    with pytest.raises(rnnserve.Unsupported):
+        client.resume(theirs.id, theirs.token).open()
+    assert list(fake.sessions) == [theirs.id]
+
+
 def test_open_and_close_do_what_with_does(client, fake):
     session = client.session("sums").open()
     np.testing.assert_array_equal(session.step(FRAME), [6, 12])
