@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnserve.errors import RnnserveError, from_status
+from rnnserve.errors import LimitReached, RnnserveError, from_status
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
@@ -103,5 +103,8 @@ class Steps:
 
 def stream_error(answer: pb.StreamResponse) -> RnnserveError:
     """What a unary call would have raised."""
-    error = answer.error
-    return from_status(error.code, error.kind, error.message)
+    message = answer.error
+    error = from_status(message.code, message.kind, message.message)
+    if isinstance(error, LimitReached) and message.retry_after_s > 0:
+        error.retry_after_s = message.retry_after_s
+    return error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rnnserve.v1 import session_pb2 as pb
 from rnnserve.v1 import session_pb2_grpc
-from server.errors import InvalidRequest, RequestError
+from server.errors import InvalidRequest, LimitReached, RequestError
 from server.rpc import actions
 from server.rpc.calls import Outstanding, ask
 from server.rpc.replies import Replies, Slot, pump
@@ -161,11 +161,10 @@ async def _do(action: Action) -> Any:
 
 def _failed(message: pb.StreamRequest, error: Exception) -> pb.StreamResponse:
     shown = expected(error)
-    return _response(
-        message,
-        "error",
-        pb.Error(code=code_of(shown).value[0], kind=type(shown).__name__, message=str(shown)),
-    )
+    answer = pb.Error(code=code_of(shown).value[0], kind=type(shown).__name__, message=str(shown))
+    if isinstance(shown, LimitReached):
+        answer.retry_after_s = shown.retry_after_s
+    return _response(message, "error", answer)
 
 
 def _response(message: pb.StreamRequest, kind: str, answer: Any) -> pb.StreamResponse:

@@ -178,6 +178,8 @@ class Fake(pb_grpc.SessionServiceServicer):
             answer.error.code = refusal.code.value[0]
             answer.error.kind = refusal.kind
             answer.error.message = refusal.message
+            if refusal.retry_after_s:
+                answer.error.retry_after_s = float(refusal.retry_after_s)
         return answer
 
     def _unary(self, context, name, method, *arguments):

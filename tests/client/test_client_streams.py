@@ -3,6 +3,7 @@
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 
@@ -189,6 +190,16 @@ def test_a_session_that_is_gone_is_the_first_answer(client, fake):
         fake.sessions.clear()
         with pytest.raises(rnnserve.SessionNotFound):
             next(session.stream([ONE, ONE]))
+
+
+def test_a_limit_says_when_to_come_back(client, fake):
+    with client.session("sums") as session:
+        for hint, expected in (("2.5", 2.5), ("", 1.0)):
+            fake.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "LimitReached", retry_after_s=hint)
+            with pytest.raises(rnnserve.LimitReached) as caught:
+                next(session.stream([ONE]))
+            assert caught.value.retry_after_s == expected
+        fake.refusal = None
 
 
 @pytest.mark.parametrize("requests", [1, 3])

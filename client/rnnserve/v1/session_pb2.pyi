@@ -572,18 +572,22 @@ class Error(google.protobuf.message.Message):
     CODE_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    RETRY_AFTER_S_FIELD_NUMBER: builtins.int
     code: builtins.int
     """gRPC status code"""
     kind: builtins.str
     """as in the trailing metadata entry `rnnserve-error`"""
     message: builtins.str
+    retry_after_s: builtins.float
+    """of `LimitReached`: another try is worth it then; else 0"""
     def __init__(
         self,
         *,
         code: builtins.int = ...,
         kind: builtins.str = ...,
         message: builtins.str = ...,
+        retry_after_s: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "kind", b"kind", "message", b"message"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "kind", b"kind", "message", b"message", "retry_after_s", b"retry_after_s"]) -> None: ...
 
 Global___Error: typing_extensions.TypeAlias = Error
