@@ -122,9 +122,9 @@ class Scheduler:
                 self._done(session, Stepped(outputs, step, arrays), now_s)
             case ReadRows(session):
                 self._done(session, States(arrays, session.step), now_s)
-            case WriteRows(session):
-                self.ledger.commit(session, job.rows)
-                self._done(session, Done(session.step), now_s)
+            case _:
+                self.ledger.commit(job.session, job.rows)
+                self._done(job.session, Done(job.session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:
         """The engine could not do `job`: every session is as it was. A batch of several sessions is
@@ -156,7 +156,8 @@ class Scheduler:
                 case Write():
                     self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case Close():
+                case other:
+                    assert isinstance(other, Close)
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
                     return self.close(session)
         session.pending = None
@@ -167,10 +168,9 @@ class Scheduler:
 
     # ---- choosing -------------------------------------------------------------------------------
 
-    def _exchange(self) -> Job | None:
+    def _exchange(self) -> Job:
         session = self._lanes.take(EXCHANGE)
-        if session is None:
-            return None
+        assert session is not None
         session.apply(Event.DISPATCH)
         request = session.first
         if isinstance(request, Write):
