@@ -2,8 +2,11 @@
 
 The scheduler lives on the event loop's thread and is touched nowhere else. The engine works on a
 thread of its own (ONNX Runtime releases the GIL), or on the event loop's while its runs are shorter
-than handing them over and back would take. Whatever arrives while a job runs shares the next batch:
-there is no timer.
+than handing them over and back would take.
+
+There is no timer. Whatever arrives while a job runs shares the next batch, and so does whatever
+arrives in one turn of the event loop; only a request that comes alone, as the one before it did, is
+run on the spot, because nobody would join it.
 """
 
 from __future__ import annotations
@@ -83,8 +86,12 @@ class Driver:
         self.engine = engine
         self.statistics = statistics
         self._loop = asyncio.get_running_loop()
-        self._awake = False
         self._busy = False
+        self._look_is_due = False
+        self._arrivals = 0  # since the last look
+        self._alone = True  # whether at most one arrived before that
+        self._uncounted: list[tuple[Job, Outcome]] = []
+        self._answered: list[tuple[Request, Result]] = []
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._own_thread = own_thread
@@ -93,10 +100,11 @@ class Driver:
         self._thread.start()
 
     def wake(self) -> None:
-        """There may be work or an answer: look once everything that has arrived is in."""
-        if not self._awake:
-            self._awake = True
-            self._loop.call_soon(self._turn)
+        """A request has arrived, or one was withdrawn."""
+        self._arrivals += 1
+        self._look_soon()
+        if self._alone and self._arrivals == 1:
+            self._turn()
 
     async def idle(self) -> None:
         """Wait until every request has its answer."""
@@ -112,10 +120,24 @@ class Driver:
 
     # ---- the loop -------------------------------------------------------------------------------
 
+    def _look_soon(self) -> None:
+        if not self._look_is_due:
+            self._look_is_due = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Everything that arrived in this turn of the event loop is in."""
+        self._look_is_due = False
+        self._alone = self._arrivals <= 1
+        self._arrivals = 0
+        self._turn()
+
     def _turn(self) -> None:
-        self._awake = False
+        if self._busy:
+            return
+        self._count()
         self._deliver()
-        if self._busy or (job := self.scheduler.next_job()) is None:
+        if (job := self.scheduler.next_job()) is None:
             return
         self._busy = True
         if self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread:
@@ -128,7 +150,6 @@ class Driver:
             self._loop.call_soon_threadsafe(self._done, job, execute(self.engine, job))
 
     def _done(self, job: Job, outcome: Outcome) -> None:
-        self._busy = False
         self._run_s += SMOOTHING * (outcome.times.infer_ns / 1e9 - self._run_s)
         now_s = time.monotonic()
         if outcome.error is None:
@@ -136,19 +157,19 @@ class Driver:
         else:
             self.scheduler.fail(job, outcome.error, now_s)
         self._deliver()
-        if isinstance(job, Batch) and outcome.error is None:
-            self._count(job, outcome)
-        if self.scheduler.pending:
-            self.wake()
+        self._uncounted.append((job, outcome))
+        self._busy = False
+        self._look_soon()
 
     def _deliver(self) -> None:
-        for request, result in self.scheduler.take_answers():
+        answers = self.scheduler.take_answers()
+        for request, result in answers:
             answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
             try:
                 answer(result)
             except Exception:  # one caller's trouble is nobody else's
                 log.exception("could not deliver an answer")
-            self._count_answer(request, result)
+        self._answered.extend(answers)
         if self._idle_waiters and not self.scheduler.pending:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
@@ -157,23 +178,32 @@ class Driver:
 
     # ---- counting, after those who wait have been served -----------------------------------------
 
-    def _count(self, batch: Batch, outcome: Outcome) -> None:
-        finished = 0
+    def _count(self) -> None:
+        """Count what has happened since the last turn, before any request takes another step."""
+        runs, self._uncounted = self._uncounted, []
+        answers, self._answered = self._answered, []
+        for job, outcome in runs:
+            if isinstance(job, Batch) and outcome.error is None:
+                self._count_run(job, outcome)
+        for request, result in answers:
+            seconds = time.monotonic() - request.arrived_s
+            if isinstance(result, Stepped):
+                self.statistics.answered(seconds, time.time_ns() // 1_000_000)
+            elif isinstance(request, Step):
+                self.statistics.failed(seconds)
+
+    def _count_run(self, batch: Batch, outcome: Outcome) -> None:
+        finished = rows = 0
         for entry in batch.entries:
             step = entry.step
             ran = step.timesteps if batch.timesteps is None else batch.timesteps
             if step.position == ran:  # this was its first piece
                 self.statistics.queued(outcome.started_s - step.arrived_s)
-            finished += step.position >= step.timesteps
+            if step.position >= step.timesteps:
+                finished += 1
+                rows += entry.session.batch_size
         self.statistics.ran(batch.size, len(batch.entries), finished, outcome.times)
-
-    def _count_answer(self, request: Request, result: Result) -> None:
-        if isinstance(result, Stepped):
-            rows = len(next(iter(result.outputs.values()), ()))
-            seconds = time.monotonic() - request.arrived_s
-            self.statistics.answered(seconds, rows, time.time_ns() // 1_000_000)
-        elif isinstance(request, Step):
-            self.statistics.failed(time.monotonic() - request.arrived_s)
+        self.statistics.inference_count += rows
 
 
 def execute(engine: Engine, job: Job) -> Outcome:

@@ -77,10 +77,9 @@ class Statistics:
         self.compute_infer.add(times.infer_ns * requests, finished)
         self.compute_output.add(times.output_ns * requests, finished)
 
-    def answered(self, seconds: float, rows: int, now_ms: int) -> None:
+    def answered(self, seconds: float, now_ms: int) -> None:
         """A step was answered, `seconds` after it came."""
         self.success.add(int(seconds * 1e9))
-        self.inference_count += rows
         self.last_inference_ms = now_ms
         self.latency_buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
 

@@ -5,7 +5,7 @@ side by side and taken apart again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ class Layout:
     outputs: Mapping[str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One session's part in a batch; the new state goes to rows `write`."""
 
     session: Session
@@ -36,8 +35,7 @@ class Entry:
     write: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """One run of the model: `timesteps` timesteps of every entry.
 
     `timesteps` is None where requests must run whole: then all of them have the same shapes.
@@ -59,10 +57,13 @@ class Batch:
 
     def inputs(self) -> dict[str, NDArray[Any]]:
         """The inputs of all entries, one below the other: `(size, …)` each."""
+        first = self.entries[0].step
+        if len(self.entries) == 1 and self.timesteps in (None, first.timesteps):
+            return dict(first.inputs)
         return {
             name: _stack([self._piece(entry.step, name, axis) for entry in self.entries])
             for name, axis in self.layout.inputs.items()
-            if name in self.entries[0].step.inputs
+            if name in first.inputs
         }
 
     def _piece(self, step: Step, name: str, axis: int | None) -> NDArray[Any]:

@@ -63,21 +63,26 @@ class Lanes:
 
     def longest_waiting(self) -> Hashable | None:
         """The lane whose first session has waited longest, None if nobody waits."""
-        for lane in list(self._lanes):
-            self._drop_void(lane)
-        return min(self._lanes, key=lambda lane: self._lanes[lane][0][0], default=None)
+        longest, least = None, 0
+        for lane in tuple(self._lanes):
+            waiting = self._drop_void(lane)
+            if waiting and (longest is None or waiting[0][0] < least):
+                longest, least = lane, waiting[0][0]
+        return longest
 
     def take(self, lane: Hashable) -> Session | None:
         """The first session of `lane`, which leaves it; None if there is none."""
-        self._drop_void(lane)
-        return self._lanes[lane].popleft()[1] if lane in self._lanes else None
+        waiting = self._drop_void(lane)
+        return waiting.popleft()[1] if waiting else None
 
-    def _drop_void(self, lane: Hashable) -> None:
+    def _drop_void(self, lane: Hashable) -> deque[tuple[int, Session]] | None:
+        """Those who wait in `lane`, a valid ticket first; None, and no lane, if there is nobody."""
         waiting = self._lanes.get(lane)
         while waiting and not _holds(*waiting[0]):
             waiting.popleft()
-        if waiting is not None and not waiting:
-            del self._lanes[lane]
+        if not waiting:
+            self._lanes.pop(lane, None)
+        return waiting
 
     def __repr__(self) -> str:
         lanes = ", ".join(f"{lane!r}: {len(waiting)}" for lane, waiting in self._lanes.items())

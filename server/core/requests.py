@@ -7,7 +7,7 @@ results below or with a `RequestError`. The core collects answers and never call
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from server.errors import RequestError
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Stepped:
+class Stepped(NamedTuple):
     """A step was committed as the session's `step`-th.
 
     Arrays are `(batch_size, …)`. Outputs hold every timestep of the request; `states`, by name,
@@ -32,16 +31,14 @@ class Stepped:
     states: Arrays | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class States:
+class States(NamedTuple):
     """The session's states by name, `(batch_size, *shape)` each, after `step` steps."""
 
     states: Arrays
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The session was reset, set or closed after `step` steps."""
 
     step: int

@@ -54,8 +54,12 @@ class Outstanding:
             deliver(result)
 
         request.answer = answer
-        session.home.submit(session, request)
         self._requests[request] = session
+        try:
+            session.home.submit(session, request)  # may answer at once
+        except RequestError:
+            del self._requests[request]
+            raise
 
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""

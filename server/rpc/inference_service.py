@@ -9,7 +9,7 @@ from server.core.requests import Step, Stepped
 from server.errors import ModelNotFound, RequestError, Unsupported
 from server.rpc import inference_codec, sequences
 from server.rpc.calls import Outstanding, ask
-from server.rpc.replies import Replies, Slot, pump
+from server.rpc.replies import Replies, Slot
 from server.rpc.statistics_messages import model_statistics
 from server.rpc.status import abort, answers_errors, expected
 from server.stubs.inference import grpc_service_pb2 as pb
@@ -98,7 +98,7 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         stream = InferenceStream(self._serving)
         replies: Replies[pb.ModelStreamInferResponse] = Replies(self._max_open, ordered=True)
         try:
-            await pump(context, replies, stream.handle)
+            await replies.pump(context, stream.handle)
         finally:
             stream.outstanding.cancel()
 

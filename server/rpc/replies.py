@@ -1,4 +1,4 @@
-"""The outgoing half of a stream: answers that come from callbacks, written by one task."""
+"""A stream: requests in, answers out. Answers come from callbacks, at once or later."""
 
 from __future__ import annotations
 
@@ -31,11 +31,49 @@ class Replies(Generic[M]):
         self._open = 0
         self._slots: deque[Slot[M]] = deque()  # if ordered: those whose answer has not left
         self._ready: deque[M] = deque()
+        self._handling = False
+        self._writing = False
         self._no_more = False
         self._changed: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
 
-    async def slot(self) -> Slot[M]:
+    async def pump(
+        self, context: grpc.aio.ServicerContext[Any, M], handle: Callable[[Any, Slot[M]], None]
+    ) -> None:
+        """Give each message that comes in to `handle`, which must not raise, together with the
+        slot for its answer, and write the answers, until the client has closed its half and
+        everything is answered.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write_later(context))
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    slot = await self._slot()
+                    self._handling = True
+                    handle(message, slot)
+                    self._handling = False
+                    await self._write_ready(context)  # an answer at once needs no other task
+                self._no_more = True
+                self._wake()
+        except* Exception as failed:
+            log.warning("could not write to a stream", reason=repr(failed.exceptions[0]))
+
+    def filled(self, slot: Slot[M], message: M) -> None:
+        """The answer for `slot` is there."""
+        slot.message = message
+        if not self._ordered:
+            self._leave(message)
+        while self._slots and (first := self._slots[0].message) is not None:
+            self._slots.popleft()
+            self._leave(first)
+        if not self._handling:
+            self._wake()
+
+    def _leave(self, message: M) -> None:
+        self._ready.append(message)
+        self._open -= 1
+
+    async def _slot(self) -> Slot[M]:
         """A place for the answer to the next request; waits while too many are open."""
         while self._open >= self._max_open:
             self._room = asyncio.get_running_loop().create_future()
@@ -46,29 +84,21 @@ class Replies(Generic[M]):
             self._slots.append(slot)
         return slot
 
-    def no_more(self) -> None:
-        """The client has sent its last request."""
-        self._no_more = True
-        self._wake()
+    async def _write_ready(self, context: grpc.aio.ServicerContext[Any, M]) -> None:
+        """Write the answers that are there, unless the other task is at it already."""
+        if self._writing:
+            return
+        self._writing = True
+        while self._ready:
+            await context.write(self._ready.popleft())
+        self._writing = False
 
-    async def write_all(self, context: grpc.aio.ServicerContext[Any, M]) -> None:
-        """Write answers until the last one has left."""
+    async def _write_later(self, context: grpc.aio.ServicerContext[Any, M]) -> None:
+        """Write the answers that come while nobody handles a message, to the last one."""
         while not (self._no_more and self._open == 0 and not self._ready):
-            while self._ready:
-                await context.write(self._ready.popleft())
-            if not (self._no_more and self._open == 0):
-                self._changed = asyncio.get_running_loop().create_future()
-                await self._changed
-
-    def filled(self, slot: Slot[M], message: M) -> None:
-        slot.message = message
-        if not self._ordered:
-            self._ready.append(message)
-            self._open -= 1
-        while self._slots and self._slots[0].message is not None:
-            self._ready.append(self._slots.popleft().message)  # type: ignore[arg-type]
-            self._open -= 1
-        self._wake()
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
+            await self._write_ready(context)
 
     def _wake(self) -> None:
         for waiter in (self._changed, self._room):
@@ -87,21 +117,3 @@ class Slot(Generic[M]):
 
     def fill(self, message: M) -> None:
         self._replies.filled(self, message)
-
-
-async def pump(
-    context: grpc.aio.ServicerContext[M, Any],
-    replies: Replies[Any],
-    handle: Callable[[M, Slot[Any]], None],
-) -> None:
-    """Give each message that comes in to `handle` together with the slot for its answer, and write
-    the answers, until the client has closed its half and everything is answered.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(replies.write_all(context))
-            while (message := await context.read()) is not grpc.aio.EOF:
-                handle(message, await replies.slot())
-            replies.no_more()
-    except* Exception as failed:  # `handle` does not raise: what fails is writing
-        log.warning("could not write to a stream", reason=repr(failed.exceptions[0]))

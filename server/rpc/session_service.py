@@ -10,7 +10,7 @@ from rnnserve.v1 import session_pb2_grpc
 from server.errors import InvalidRequest, LimitReached, RequestError
 from server.rpc import actions
 from server.rpc.calls import Outstanding, ask
-from server.rpc.replies import Replies, Slot, pump
+from server.rpc.replies import Replies, Slot
 from server.rpc.status import answers_errors, code_of, expected
 from server.serving import home_of
 
@@ -78,7 +78,7 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
         stream = SessionStream(self._serving)
         replies: Replies[pb.StreamResponse] = Replies(self._max_open, ordered=False)
         try:
-            await pump(context, replies, stream.handle)
+            await replies.pump(context, stream.handle)
         finally:
             stream.outstanding.cancel()
 
@@ -148,11 +148,14 @@ class SessionStream:
 
     def _session(self, message: pb.StreamRequest) -> Session:
         try:
-            return self._sessions[message.session]
+            session = self._sessions[message.session]
         except KeyError:
             raise InvalidRequest(
                 f"this stream has no session {message.session}; open or resume one first"
             ) from None
+        if session.closed:  # not by this stream: by expiry, or by another call
+            self._serving.sessions.get(session.id, session.token)
+        return session
 
 
 async def _do(action: Action) -> Any:
