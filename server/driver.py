@@ -209,7 +209,7 @@ class Driver:
 def execute(engine: Engine, job: Job) -> Outcome:
     """Do `job`. Never raises: what goes wrong is in the outcome."""
     started_s = time.monotonic()
-    start = laid_out = ran = time.perf_counter_ns()
+    start = laid_out = time.perf_counter_ns()
     arrays: Arrays = {}
     error: RequestError | None = None
     try:
@@ -221,11 +221,12 @@ def execute(engine: Engine, job: Job) -> Outcome:
             arrays = engine.read(np.array(job.rows, np.int64))
         else:
             engine.write(np.array(job.rows, np.int64), job.states)
-        ran = time.perf_counter_ns()
     except RequestError as known:
         error = known
     except Exception:
         log.exception("the engine failed")
         error = InternalError("internal error; the session is as it was; see the server's log")
+    finally:
+        ran = time.perf_counter_ns()
     done = time.perf_counter_ns()
     return Outcome(arrays, error, started_s, RunTimes(laid_out - start, ran - laid_out, done - ran))
