@@ -217,6 +217,7 @@ def execute(engine: Engine, job: Job) -> Outcome:
             inputs, read, write = job.inputs(), job.read_rows(), job.write_rows()
             laid_out = time.perf_counter_ns()
             arrays = engine.run(inputs, read, write)
+            job.check(arrays)
         elif isinstance(job, ReadRows):
             arrays = engine.read(np.array(job.rows, np.int64))
         else:

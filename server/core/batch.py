@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from server.errors import StepFailed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -71,6 +73,20 @@ class Batch(NamedTuple):
         if axis is None or self.timesteps is None or self.timesteps == step.timesteps:
             return array
         return _slice(array, axis, step.position, step.position + self.timesteps)
+
+    def check(self, outputs: Arrays) -> None:
+        """Nobody may get another one's rows. Raises StepFailed if an output has not one row for
+        each row of the batch; requests that run alone are safe from that.
+        """
+        if len(self.entries) == 1:
+            return
+        size = self.size
+        for name, array in outputs.items():
+            if array.shape[:1] != (size,):
+                raise StepFailed(
+                    f"output {name!r} has shape {array.shape} for a batch of {size} rows: its "
+                    "first axis is not the batch"
+                )
 
     def split(self, outputs: Arrays) -> list[Arrays]:
         """The outputs of each entry, `(batch_size, …)` each: views, in the order of the entries."""

@@ -1,0 +1,428 @@
+"""The loop between core and engine, with an engine whose runs the test holds in its hand."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from server.core.batch import Batch, Entry, Layout
+from server.core.ledger import Limits
+from server.core.requests import Close, Done, Read, States, Step, Stepped, Write
+from server.core.scheduler import Scheduler
+from server.core.session import Session
+from server.driver import Driver
+from server.errors import InternalError, RequestError, StepFailed
+from server.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from server.core.requests import Request, Result
+
+LIMITS = Limits(max_batch_size=8, max_rows=32, max_chunk=4)
+OWN, LOOPS = "engine", "MainThread"
+
+
+class SumEngine:
+    """Adds up: `s' = s + x`. Runs wait for `gate`; an input of 13 is bad luck, 666 is a bug."""
+
+    def __init__(self) -> None:
+        self.rows = np.zeros(LIMITS.arena_rows, np.int64)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.seconds = 0.0
+        self.runs: list[tuple[int, str]] = []
+
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], read: NDArray[Any], write: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
+        self.runs.append((len(read), threading.current_thread().name))
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.seconds:
+            threading.Event().wait(self.seconds)
+        x = inputs["x"]
+        if 13 in x:
+            raise StepFailed("13 is no good")
+        if 666 in x:
+            raise ZeroDivisionError("secret detail")
+        sums = self.rows[read][:, None] + np.cumsum(x, 1)
+        self.rows[write] = sums[:, -1]
+        return {"y": sums}
+
+    def read(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {"s": self.rows[rows]}
+
+    def write(self, rows: NDArray[Any], states: Mapping[str, NDArray[Any]]) -> None:
+        self.rows[rows] = states["s"]
+
+
+class Bench:
+    """A driver at work and sessions to try it with; the sessions' home."""
+
+    def __init__(self, own_thread: bool | None) -> None:
+        self.engine = SumEngine()
+        self.statistics = Statistics()
+        self.scheduler = Scheduler(Layout({"x": 1}, {"y": 1}), LIMITS)
+        self.driver = Driver(self.scheduler, self.engine, self.statistics, own_thread=own_thread)
+
+    def session(self, batch_size: int = 1) -> Session:
+        session = Session(object(), self, batch_size=batch_size)
+        self.scheduler.admit(session)
+        return session
+
+    def admit(self, session: Session) -> None:
+        self.scheduler.admit(session)
+
+    def submit(self, session: Session, request: Request) -> None:
+        self.scheduler.submit(session, request, asyncio.get_running_loop().time())
+        self.driver.wake()
+
+    def cancel(self, session: Session, request: Request) -> None:
+        self.scheduler.cancel(session, request)
+        self.driver.wake()
+
+    def close(self, session: Session) -> None:
+        self.scheduler.close(session)
+        self.driver.wake()
+
+    def ask(self, session: Session, request: Request) -> asyncio.Future[Any]:
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        request.answer = future.set_result
+        self.submit(session, request)
+        return future
+
+    def step(self, session: Session, *values: int, **kwargs: Any) -> asyncio.Future[Any]:
+        x = np.array([values] * session.batch_size, np.int64)
+        return self.ask(session, Step(inputs={"x": x}, timesteps=len(values), **kwargs))
+
+    async def entered(self) -> None:
+        """Wait until the engine is at a run."""
+        await asyncio.to_thread(self.engine.entered.wait, 10)
+        self.engine.entered.clear()
+
+    async def settle(self) -> None:
+        """Wait until everything is answered and counted."""
+        await self.driver.idle()
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def make_bench() -> AsyncIterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(own_thread: bool | None = True) -> Bench:
+        benches.append(Bench(own_thread))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.engine.gate.set()
+        bench.driver.stop()
+        assert bench.driver.scheduler.pending == 0
+
+
+@pytest.mark.parametrize(("own_thread", "thread"), [(True, OWN), (False, LOOPS), (None, LOOPS)])
+async def test_steps_reads_and_writes_go_through(
+    make_bench: Callable[..., Bench], own_thread: bool | None, thread: str
+) -> None:
+    bench = make_bench(own_thread)
+    session = bench.session()
+    answers = [
+        bench.step(session, 1, 2),
+        bench.ask(session, Write(states={"s": np.array([40])})),
+        bench.ask(session, Read()),
+        bench.step(session, 5, return_state=True),
+        bench.ask(session, Write()),
+        bench.ask(session, Close()),
+    ]
+    first, written, read, second, reset, closed = await asyncio.gather(*answers)
+    assert isinstance(first, Stepped)
+    assert first.outputs["y"].tolist() == [[1, 3]]
+    assert isinstance(read, States)
+    assert read.states["s"].tolist() == [40]
+    assert second.outputs["y"].tolist() == [[45]]
+    assert second.states["s"].tolist() == [45]
+    assert [written, reset, closed] == [Done(1), Done(2), Done(2)]
+    assert bench.engine.runs[0] == (1, thread)
+    assert session.closed
+
+
+async def test_slow_runs_are_handed_to_a_thread_and_quick_ones_come_back(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(None)
+    session = bench.session()
+    bench.engine.seconds = 0.005
+    for _ in range(2):
+        await bench.step(session, 1)
+    assert [thread for _, thread in bench.engine.runs] == [LOOPS, OWN]
+    bench.engine.seconds = 0.0
+    for _ in range(60):
+        await bench.step(session, 1)
+    assert bench.engine.runs[-1][1] == LOOPS
+
+
+async def test_what_arrives_while_a_job_runs_shares_the_next(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench()
+    bench.engine.gate.clear()
+    sessions = [bench.session() for _ in range(4)]
+    steps = [bench.step(sessions[0], 1)]
+    await bench.entered()
+    for session in sessions:
+        steps.append(bench.step(session, 2))
+        await asyncio.sleep(0)  # each in a turn of its own
+    bench.engine.gate.set()
+    await asyncio.gather(*steps)
+    assert [rows for rows, _ in bench.engine.runs] == [1, 4]
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_what_arrives_together_shares_a_batch(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    """All but the first perhaps, which comes alone as far as anybody knows."""
+    bench = make_bench(own_thread)
+    sessions = [bench.session() for _ in range(8)]
+    for _ in range(3):
+        await asyncio.gather(*(bench.step(session, 1) for session in sessions))
+    assert len(bench.engine.runs) <= 2 * 3
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_a_caller_that_raises_disturbs_nobody(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    bench = make_bench(own_thread)
+    sessions = [bench.session() for _ in range(3)]
+
+    def broken(result: Result) -> None:
+        raise RuntimeError("this caller is broken")
+
+    with capture_logs() as logs:
+        before = bench.step(sessions[0], 1)
+        step = Step(inputs={"x": np.array([[1]])}, answer=broken)
+        bench.submit(sessions[1], step)
+        after = bench.step(sessions[2], 1)
+        again = bench.step(sessions[1], 1)
+        results = await asyncio.gather(before, after, again)
+    assert [result.step for result in results] == [1, 1, 2]
+    assert [entry["event"] for entry in logs] == ["could not deliver an answer"]
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_one_callers_cancelled_future_disturbs_nobody(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    bench = make_bench(own_thread)
+    gone, stays = bench.step(bench.session(), 1), bench.step(bench.session(), 1)
+    if not gone.done():
+        gone.cancel()
+    with capture_logs():
+        assert (await stays).step == 1
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_a_known_error_reaches_only_the_one_who_caused_it(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    bench = make_bench(own_thread)
+    sessions = [bench.session() for _ in range(3)]
+    with capture_logs() as logs:
+        steps = [
+            bench.step(session, value) for session, value in zip(sessions, (1, 13, 2), strict=True)
+        ]
+        good, bad, other = await asyncio.gather(*steps)
+    assert isinstance(bad, StepFailed)
+    assert str(bad) == "13 is no good"
+    assert [good.outputs["y"].item(), other.outputs["y"].item()] == [1, 2]
+    assert logs == []
+    assert (await bench.step(sessions[1], 5)).outputs["y"].item() == 5
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_an_unknown_error_is_logged_and_told_without_its_details(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    bench = make_bench(own_thread)
+    session = bench.session()
+    with capture_logs() as logs:
+        result = await bench.step(session, 666)
+    assert isinstance(result, InternalError)
+    assert "secret" not in str(result)
+    assert "the session is as it was" in str(result)
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("the engine failed", "error")
+    ]
+    assert (await bench.step(session, 5)).outputs["y"].item() == 5
+
+
+async def test_idle_waits_for_every_answer(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    await bench.driver.idle()  # at once, where nothing was asked
+    bench.engine.gate.clear()
+    session = bench.session()
+    steps = [bench.step(session, 1, 2, 3, 4, 5), bench.step(session, 6)]
+    waiters = [asyncio.ensure_future(bench.driver.idle()) for _ in range(2)]
+    given_up = asyncio.ensure_future(bench.driver.idle())
+    await bench.entered()
+    await asyncio.sleep(0.01)
+    assert not any(waiter.done() for waiter in waiters)
+    given_up.cancel()
+    bench.engine.gate.set()
+    await asyncio.gather(*waiters)
+    assert all(step.done() for step in steps)
+
+
+async def test_idle_ends_when_the_last_request_is_withdrawn(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench()
+    bench.engine.gate.clear()
+    busy, session = bench.session(), bench.session()
+    first = bench.step(busy, 1)
+    await bench.entered()
+    step = Step(inputs={"x": np.array([[1]])})
+    bench.submit(session, step)
+    waiter = asyncio.ensure_future(bench.driver.idle())
+    bench.cancel(session, step)
+    bench.engine.gate.set()
+    await asyncio.wait_for(waiter, 5)
+    assert first.done()
+    assert bench.engine.runs == [(1, OWN)]
+
+
+async def test_stop_lets_the_job_at_hand_finish(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.engine.seconds = 0.05
+    step = bench.step(bench.session(), 1)
+    await bench.entered()
+    await asyncio.to_thread(bench.driver.stop)
+    assert "engine" not in {thread.name for thread in threading.enumerate()}
+    assert (await step).step == 1
+
+
+async def test_everything_is_counted_once(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.engine.gate.clear()
+    sessions = [bench.session(), bench.session(2), bench.session()]
+    steps = [bench.step(sessions[0], *range(6))]  # two pieces
+    await bench.entered()
+    steps += [bench.step(session, 1) for session in sessions[1:]]  # the second one with company
+    reading = bench.ask(sessions[1], Read())
+    bench.engine.gate.set()
+    await asyncio.gather(*steps, reading)
+    await bench.settle()
+    counts = bench.statistics
+    assert [rows for rows, _ in bench.engine.runs] == [1, 4, 1]
+    assert counts.execution_count == 3
+    assert counts.success.count == 3
+    assert counts.fail.count == 0
+    assert counts.inference_count == 4
+    assert counts.queue.count == 3
+    assert {
+        counts.compute_input.count,
+        counts.compute_infer.count,
+        counts.compute_output.count,
+    } == {3}
+    assert {size: batch.compute_infer.count for size, batch in counts.batches.items()} == {
+        1: 2,
+        4: 1,
+    }
+    assert sum(counts.latency_buckets) == 3
+    assert counts.success.ns >= counts.compute_infer.ns > 0
+    assert counts.last_inference_ms > 1_500_000_000_000
+
+
+async def test_failures_are_counted_as_such_and_only_so(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.engine.gate.clear()
+    sessions = [bench.session() for _ in range(4)]
+    steps = [bench.step(sessions[0], 1)]
+    await bench.entered()
+    values = (13, 2, 3)
+    steps += [
+        bench.step(session, value) for session, value in zip(sessions[1:], values, strict=True)
+    ]
+    bench.engine.gate.set()
+    results = await asyncio.gather(*steps)
+    await bench.settle()
+    counts = bench.statistics
+    assert [isinstance(result, RequestError) for result in results] == [False, True, False, False]
+    assert [rows for rows, _ in bench.engine.runs] == [1, 3, 1, 1, 1]
+    assert (counts.success.count, counts.fail.count) == (3, 1)
+    assert counts.queue.count == counts.compute_infer.count == counts.inference_count == 3
+    assert counts.execution_count == sum(
+        batch.compute_infer.count for batch in counts.batches.values()
+    )
+    assert min(counts.compute_infer.ns, counts.compute_output.ns, counts.fail.ns) > 0
+
+
+async def test_a_failed_run_lasts_no_negative_time(make_bench: Callable[..., Bench]) -> None:
+    """It decides about the thread: a model that fails slowly belongs on a thread of its own."""
+    bench = make_bench(None)
+    session = bench.session()
+    bench.engine.seconds = 0.02
+    for _ in range(2):
+        await bench.step(session, 13)
+    assert [thread for _, thread in bench.engine.runs] == [LOOPS, OWN]
+
+
+async def test_a_closed_sessions_waiting_steps_count_as_failed(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench()
+    bench.engine.gate.clear()
+    session = bench.session()
+    steps = [bench.step(session, 1), bench.step(session, 2)]
+    await bench.entered()
+    bench.close(session)
+    bench.engine.gate.set()
+    done, closed = await asyncio.gather(*steps)
+    await bench.settle()
+    assert isinstance(done, Stepped)
+    assert isinstance(closed, RequestError)
+    assert (bench.statistics.success.count, bench.statistics.fail.count) == (1, 1)
+
+
+async def test_outputs_without_a_row_for_everybody_are_given_to_nobody_else(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """A model whose output has another axis first: alone it may run, in company it must not."""
+    bench = make_bench()
+    run = bench.engine.run
+    bench.engine.run = lambda *args: {"y": run(*args)["y"].T}  # type: ignore[method-assign]
+    bench.engine.gate.clear()
+    sessions = [bench.session() for _ in range(3)]
+    steps = [bench.step(sessions[0], 1, 2)]
+    await bench.entered()
+    steps += [bench.step(session, value, value) for value, session in enumerate(sessions)]
+    bench.engine.gate.set()
+    results = await asyncio.gather(*steps)
+    assert [rows for rows, _ in bench.engine.runs] == [1, 3, 1, 1, 1]
+    assert [result.outputs["y"].tolist() for result in results[1:]] == [
+        [[3], [3]],
+        [[1], [2]],
+        [[2], [4]],
+    ]
+
+
+def test_an_output_without_any_axis_fits_no_batch() -> None:
+    step = Step(inputs={})
+    entry = Entry(Session("s", cast("Any", None)), step, (0,), (1,))
+    batch = Batch((entry, entry), None, Layout({}, {"y": None}))
+    batch.check({"y": np.zeros(2)})
+    for wrong in (np.zeros(()), np.zeros(3), np.zeros((1, 2))):
+        with pytest.raises(StepFailed, match="output 'y' has shape"):
+            batch.check({"y": wrong})
+    Batch((entry,), None, batch.layout).check({"y": np.zeros(())})
