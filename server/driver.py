@@ -128,7 +128,8 @@ class Driver:
     def _look(self) -> None:
         """Everything that arrived in this turn of the event loop is in."""
         self._look_is_due = False
-        self._alone = self._arrivals <= 1
+        if self._arrivals:
+            self._alone = self._arrivals == 1
         self._arrivals = 0
         self._turn()
 
