@@ -6,20 +6,20 @@ come from, and what a stateful layer keeps between calls. Semantics and messages
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from models.layer import BatchShape, Layer, deserialize, register
 from models.loop import CellLike, scan
+from models.states import KeptStates, check_shapes, state_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.cells.base import States
-
-Shape: TypeAlias = tuple[int, ...]
+    from models.states import Shape
 
 
 @register
@@ -57,14 +57,13 @@ class RNN(Layer):
                 "(tuple of integers, one integer per RNN state)."
             )
         self.cell = cell
-        self.state_shapes = _state_shapes(cell.state_size)
+        self.state_shapes = state_shapes(cell.state_size)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
         self._batch_size: int | None = None
-        for name_ in self._buffer_names():
-            self.register_buffer(name_, None, persistent=False)
+        self._kept = KeptStates(len(self.state_shapes))
 
     # Shapes and names
 
@@ -79,7 +78,7 @@ class RNN(Layer):
     def output_shape(self) -> Shape:
         """The shape of one output, without batch and time."""
         size = getattr(self.cell, "output_size", None)
-        return self.state_shapes[0] if size is None else _state_shapes(size)[0]
+        return self.state_shapes[0] if size is None else state_shapes(size)[0]
 
     def build(self, input_shape: BatchShape) -> None:
         """Builds the cell for inputs `(batch, time, …)`; a stateful layer starts at zero."""
@@ -127,7 +126,7 @@ class RNN(Layer):
         self.ensure_built(inputs)
         output, states = self.scan(inputs, self._starting_states(inputs, initial_state), mask)
         if self.stateful:
-            self._keep(states)
+            self._kept.put(states)
         if not self.return_sequences:
             output = output[:, -1]
         return [output, *states] if self.return_state else output
@@ -153,20 +152,15 @@ class RNN(Layer):
                 f"samples; it received {inputs.shape[0]}."
             )
         if initial_state is None:
-            return self._kept() if self.stateful else self.get_initial_state(inputs)
+            return tuple(self._kept.get()) if self.stateful else self.get_initial_state(inputs)
         states = (initial_state,) if isinstance(initial_state, Tensor) else tuple(initial_state)
         if len(states) != len(self.state_shapes):
             raise ValueError(
                 f"Layer has {len(self.state_shapes)} states but was passed "
                 f"{len(states)} initial states."
             )
-        for index, (state, shape) in enumerate(zip(states, self.state_shapes, strict=True)):
-            expected = (inputs.shape[0], *shape)
-            if tuple(state.shape) != expected:
-                raise ValueError(
-                    f"The initial state {index} is incompatible with layer {self.name}: expected "
-                    f"shape={expected}, found shape={tuple(state.shape)}"
-                )
+        shapes, batch = self.state_shapes, inputs.shape[0]
+        check_shapes(states, batch, shapes, self.name, "The initial state")
         return states
 
     def get_initial_state(self, inputs: Tensor) -> States:
@@ -178,7 +172,7 @@ class RNN(Layer):
     @property
     def states(self) -> list[Tensor | None]:
         """The kept states; None each while there are none."""
-        return [getattr(self, name) for name in self._buffer_names()]
+        return self._kept.get()
 
     def reset_states(self, states: Any = None) -> None:
         """Sets the kept states to `states` (an array, or a list of them), or to zero.
@@ -194,9 +188,9 @@ class RNN(Layer):
                 "your input tensors: call the layer once, or `build((batch, time, features))`."
             )
         like = next(self.parameters(), torch.empty(0))
-        shapes = [(self._batch_size, *shape) for shape in self.state_shapes]
+        batch, shapes = self._batch_size, self.state_shapes
         if states is None:
-            self._keep(tuple(like.new_zeros(shape) for shape in shapes))
+            self._kept.put(tuple(like.new_zeros(batch, *shape) for shape in shapes))
             return
         given = states if isinstance(states, (list, tuple)) else (states,)
         values = [torch.as_tensor(value) for value in given]
@@ -205,26 +199,8 @@ class RNN(Layer):
                 f"Layer {self.name} expects {len(shapes)} states, but it received {len(values)} "
                 f"state values. Input received: {states}"
             )
-        for index, (value, shape) in enumerate(zip(values, shapes, strict=True)):
-            if tuple(value.shape) != shape:
-                raise ValueError(
-                    f"State {index} is incompatible with layer {self.name}: expected "
-                    f"shape={shape}, found shape={tuple(value.shape)}"
-                )
-        self._keep(tuple(value.to(like) for value in values))
-
-    def _buffer_names(self) -> list[str]:
-        return [f"_kept_{index}" for index in range(len(self.state_shapes))]
-
-    def _kept(self) -> States:
-        return tuple(getattr(self, name) for name in self._buffer_names())
-
-    def _keep(self, states: States) -> None:
-        # Copies: the caller may have been given the same tensors. And no inference tensors, from
-        # which nobody could train on.
-        with torch.inference_mode(False), torch.no_grad():
-            for name, state in zip(self._buffer_names(), states, strict=True):
-                setattr(self, name, state.clone())
+        check_shapes(values, batch, shapes, self.name, "State")
+        self._kept.put(tuple(value.to(like) for value in values))
 
     # Configs
 
@@ -245,12 +221,6 @@ class RNN(Layer):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A new layer; its cell's class must be registered."""
         return cls(**{**config, "cell": deserialize(config["cell"])})
-
-
-def _state_shapes(size: Any) -> tuple[Shape, ...]:
-    """Keras' state sizes (an int, or a sequence with an int or a shape per state) as shapes."""
-    sizes = size if isinstance(size, (list, tuple)) else (size,)
-    return tuple(tuple(s) if isinstance(s, (list, tuple)) else (int(s),) for s in sizes)
 
 
 def _check_inputs(inputs: Tensor, mask: Tensor | None) -> None:
