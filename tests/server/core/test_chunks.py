@@ -221,6 +221,19 @@ def test_a_wide_session_is_not_overtaken_forever_by_narrow_ones(core: Core) -> N
     assert core.answered(step)
 
 
+def test_those_who_come_back_keep_their_order(core: Core) -> None:
+    inside = hold_all_working_rows(core)
+    outside = [core.open() for _ in range(4)]
+    for session in outside:
+        core.step(session, [1])
+    go_round(core)
+    for session in inside:
+        core.cancel(session, session.first)
+    job = core.begin()
+    assert who(job) == outside
+    core.finish()
+
+
 def test_the_room_of_whoever_was_let_in_is_free_again_when_it_leaves(core: Core) -> None:
     inside = hold_all_working_rows(core)
     session = core.open()
