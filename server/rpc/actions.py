@@ -5,6 +5,7 @@ Unary calls and streams share these; they differ only in how the answer travels.
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,8 +40,11 @@ def open_session(serving: Serving, message: pb.OpenSessionRequest) -> Action:
     model = serving.model(message.model_name, message.model_version)
     batch_size = message.batch_size or 1
     states = _states(model, batch_size, message.initial_state)
-    if message.idle_ttl_s < 0:
-        raise InvalidRequest(f"idle_ttl_s must not be negative, got {message.idle_ttl_s:g}")
+    if not 0 <= message.idle_ttl_s < math.inf:
+        raise InvalidRequest(
+            "idle_ttl_s must be a finite number of seconds, or 0 for the model's own, "
+            f"got {message.idle_ttl_s:g}"
+        )
     session = serving.open(
         model,
         id=message.session_id or None,
@@ -132,9 +136,9 @@ def opened(session: Session) -> pb.OpenSessionResponse:
 
 
 def _inputs(model: ServedModel, messages: Iterable[pb.Tensor]) -> tensors.Inputs:
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for message in messages:
-        spec = _named(model, model.inputs, message.name, "input")
+        spec = _named(model, model.inputs, message.name, "input", arrays)
         arrays[spec.name] = tensors.decode(
             model.spec.name, spec, message.datatype, message.shape, message.contents
         )
@@ -145,9 +149,9 @@ def _states(
     model: ServedModel, batch_size: int, messages: Iterable[pb.Tensor]
 ) -> dict[str, NDArray[Any]] | None:
     """All states of the model, or None if there are no messages."""
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for message in messages:
-        spec = _named(model, model.states, message.name, "state")
+        spec = _named(model, model.states, message.name, "state", arrays)
         arrays[spec.name] = tensors.decode_state(
             model.spec.name, spec, batch_size, message.datatype, message.shape, message.contents
         )
@@ -159,16 +163,21 @@ def _states(
     return arrays or None
 
 
-def _named(model: ServedModel, specs: Mapping[str, Any], name: str, kind: str) -> Any:
-    if not name and len(specs) == 1:
-        return next(iter(specs.values()))
-    try:
-        return specs[name]
-    except KeyError:
+def _named(
+    model: ServedModel, specs: Mapping[str, Any], name: str, kind: str, seen: Mapping[str, Any]
+) -> Any:
+    """The spec of that name, or the only one if none is given. Raises InvalidRequest where there is
+    no such spec, or it was `seen` before.
+    """
+    spec = next(iter(specs.values())) if not name and len(specs) == 1 else specs.get(name)
+    if spec is None:
         raise InvalidRequest(
             f"unexpected inference {kind} '{name}' for model '{model.spec.name}', "
             f"which has {list(specs)}"
-        ) from None
+        )
+    if spec.name in seen:
+        raise InvalidRequest(f"{kind} '{spec.name}' for model '{model.spec.name}' is given twice")
+    return spec
 
 
 def _encode(

@@ -41,6 +41,7 @@ def decode(
             f"inference input '{spec.name}' data-type is '{datatype}', but model '{model}' "
             f"expects '{spec.datatype}'"
         )
+    shape = tuple(shape)
     if not _fits(shape, spec.shape):
         raise InvalidRequest(
             f"unexpected shape for input '{spec.name}' for model '{model}'. Expected "
@@ -110,7 +111,7 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
     if len(shape) != len(expected):
         return False
     for size, wanted in zip(shape, expected, strict=True):
-        if size != wanted and (wanted != -1 or size <= 0):
+        if size <= 0 or wanted not in (-1, size):
             return False
     return True
 
