@@ -30,7 +30,8 @@ class SequenceId(NamedTuple):
     id: int | str
 
     def __str__(self) -> str:
-        return f"sequence {self.id}"
+        """Where sessions of all models are listed side by side, no two may look the same."""
+        return f"sequence {self.id!r} of {self.model}/{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
