@@ -158,7 +158,7 @@ class Serving:
             now_s=time.monotonic(),
             token=token,
         )
-        if replaces is not None and not replaces.ending:
+        if replaces is not None and not replaces.closed:  # an END that waits may yet fail
             self._replace(replaces, session)
         else:
             self.sessions.add(session)

@@ -209,7 +209,6 @@ async def test_a_session_that_is_replaced_finishes_what_it_was_asked(
     old = serving.open(model, id=1)
     hold(old)
     new = serving.open(model, id=1, replaces=old)
-    assert not old.closed
     assert serving.sessions.find(1) is new
     assert isinstance(await ask(new, 1), Stepped)
     await serving.idle()
@@ -229,6 +228,22 @@ async def test_a_session_whose_end_fails_is_gone_once_it_is_replaced(
     await serving.idle()
     assert old.closed
     assert model.scheduler.ledger.reserved_rows == 1
+
+
+async def test_a_session_whose_replacement_is_refused_goes_on(
+    serving: Serving, add: MakeModel
+) -> None:
+    model = add(limits=LimitsConfig(max_sessions=1))
+    old = serving.open(model, id=1)
+    hold(old)
+    job = model.scheduler.next_job()  # the engine is at it
+    with pytest.raises(LimitReached):
+        serving.open(model, id=1, batch_size=2, replaces=old)
+    assert job is not None
+    model.scheduler.complete(job, {"y": np.zeros((1, 1))}, 0.0)
+    assert not old.ending
+    assert list(serving.sessions) == [old]
+    assert (await ask(old, 1)).step == 2
 
 
 async def test_what_closes_already_need_not_be_asked_to(serving: Serving, add: MakeModel) -> None:
