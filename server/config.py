@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -100,6 +101,8 @@ def load(file: Path | None = None, **given: Any) -> ServerConfig:
         )
     except ValidationError as invalid:
         raise StartupError(_one_line(invalid)) from None
+    except SettingsError as broken:  # RNNSERVE_LIMITS is no JSON
+        raise StartupError(f"environment: {broken}") from None
     except ValueError as broken:  # the file is no TOML
         raise StartupError(f"configuration file {file}: {broken}") from None
 
