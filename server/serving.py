@@ -105,8 +105,9 @@ class Serving:
         self._models.setdefault(model.spec.name, {})[model.spec.version] = model
 
     def models(self) -> Iterable[ServedModel]:
-        for versions in self._models.values():
-            yield from versions.values()
+        """May be asked from another thread while models are added."""
+        for versions in list(self._models.values()):
+            yield from list(versions.values())
 
     def versions(self, name: str) -> list[int]:
         """All versions of a model that are served, in ascending order. Raises ModelNotFound."""

@@ -121,6 +121,15 @@ async def test_models_are_found_by_name_and_version(serving: Serving, add: MakeM
     assert list(serving.models()) == [two, ten, other]
 
 
+async def test_models_may_be_added_while_metrics_are_read(serving: Serving, add: MakeModel) -> None:
+    first = add("m", 1)
+    seen = iter(serving.models())
+    assert next(seen) is first
+    add("m", 2)
+    add("other", 1)
+    assert list(seen) == []  # those from before
+
+
 @pytest.mark.parametrize(
     ("name", "version", "error", "text"),
     [
