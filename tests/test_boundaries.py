@@ -58,6 +58,7 @@ MAY_IMPORT = {
     },
     "server.commands": {"server.app", "server.config", "server.logs", "typer", "uvloop"},
     "server.cli": {"server.errors", "typer"},
+    "server.entry": {"server.cli"},
     "server": set(),
     # build time
     "models": {"torch", "numpy", "safetensors", "matplotlib", "typer", "rich"},

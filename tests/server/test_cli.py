@@ -159,6 +159,4 @@ def test_without_the_servers_libraries_the_script_says_what_to_install() -> None
     block = "import sys; sys.modules['typer'] = None; from server.entry import main; main()"
     ended = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr == (
-        "rnnserve: this command needs typer: pip install 'rnnserve[server]'\n"
-    )
+    assert ended.stderr == ("rnnserve: this command needs typer: pip install 'rnnserve[server]'\n")
