@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -38,6 +37,7 @@ SERVICES = (
     grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 EXPIRY_INTERVAL_S = 0.5
+STOP_GRACE_S = 1.0  # for streams to write their last answers and be closed
 
 
 async def serve(config: ServerConfig) -> None:
@@ -58,9 +58,9 @@ async def serve(config: ServerConfig) -> None:
         serving.started = True
         expiry = asyncio.create_task(_expire(serving))
         await stop.wait()
-        await _drain(serving, status, stop, config.drain_limit_s)
+        finished = await _drain(serving, status, stop, config.drain_limit_s)
         expiry.cancel()
-        await server.stop(grace=1.0)
+        await server.stop(grace=STOP_GRACE_S if finished else None)
         log.info("stopped", sessions_left=len(serving.sessions))
     finally:
         serving.stop()
@@ -162,22 +162,28 @@ async def _expire(serving: Serving) -> None:
 
 async def _drain(
     serving: Serving, status: health.aio.HealthServicer, stop: asyncio.Event, limit_s: float
-) -> None:
-    """Refuse new sessions; let those that are open go on until they are closed, the limit has
-    passed or a second signal comes; finish what runs.
+) -> bool:
+    """Refuse new sessions, and let those that are open go on until they are closed, the limit has
+    passed or a second signal comes. Whether all were closed and every request has its answer.
     """
+    stop.clear()
     serving.draining = True
     await status.enter_graceful_shutdown()
-    stop.clear()
     if len(serving.sessions):
         log.info("draining; a second signal ends it", sessions=len(serving.sessions), s=limit_s)
-    waiters = [asyncio.ensure_future(event.wait()) for event in (stop, serving.empty)]
-    await asyncio.wait(waiters, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-    for waiter in waiters:
+    finished = asyncio.ensure_future(_finished(serving))
+    second_signal = asyncio.ensure_future(stop.wait())
+    done, pending = await asyncio.wait(
+        (finished, second_signal), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+    )
+    for waiter in pending:
         waiter.cancel()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await serving.idle()
+    return finished in done
+
+
+async def _finished(serving: Serving) -> None:
+    await serving.empty.wait()
+    await serving.idle()
 
 
 def _stop_signals() -> asyncio.Event:
