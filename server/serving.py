@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from server.core.batch import Layout
 from server.core.ledger import Limits
@@ -51,7 +51,9 @@ class ServedModel:
     ) -> None:
         self.spec = spec
         self.inputs = {tensor.name: tensor for tensor in spec.inputs}
+        self.only_input = spec.inputs[0].name if len(spec.inputs) == 1 else ""
         self.outputs = {tensor.name: tensor for tensor in spec.outputs}
+        self.accepted: dict[Any, Any] = {}  # see `server.rpc.tensors.accept`
         self.may_be_cut = limits.max_chunk is not None
         self.states = {state.name: state for state in spec.states}
         self.layout = Layout(

@@ -16,7 +16,7 @@ from server.rpc import tensors
 from server.serving import home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
     from numpy.typing import NDArray
@@ -135,14 +135,15 @@ def opened(session: Session) -> pb.OpenSessionResponse:
     )
 
 
-def _inputs(model: ServedModel, messages: Iterable[pb.Tensor]) -> tensors.Inputs:
-    arrays: dict[str, NDArray[Any]] = {}
-    for message in messages:
-        spec = _named(model, model.inputs, message.name, "input", arrays)
-        arrays[spec.name] = tensors.decode(
-            model.spec.name, spec, message.datatype, message.shape, message.contents
-        )
-    return tensors.combine(model, arrays)
+def _inputs(model: ServedModel, messages: Sequence[pb.Tensor]) -> tensors.Inputs:
+    described = tuple(
+        [
+            tensors.Described(message.name or model.only_input, message.datatype, (*message.shape,))
+            for message in messages
+        ]
+    )
+    accepted = tensors.accept(model, described)
+    return tensors.read(model, accepted, [message.contents for message in messages])
 
 
 def _states(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,7 @@ from server.stubs.inference import grpc_service_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from server.core.requests import Arrays
-    from server.repository.spec import TensorSpec
     from server.serving import ServedModel
 
 # the typed field that carries each datatype when the contents are not raw
@@ -43,13 +40,7 @@ def decode_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tensors.
             f"expected {len(request.inputs)} raw input contents for model '{model.spec.name}', "
             f"one per input, got {len(raw)}"
         )
-    arrays: dict[str, NDArray[Any]] = {}
-    for index, tensor in enumerate(request.inputs):
-        spec = model.inputs.get(tensor.name)
-        if spec is None or tensor.name in arrays:
-            raise InvalidRequest(
-                f"unexpected inference input '{tensor.name}' for model '{model.spec.name}'"
-            )
+    for tensor in request.inputs:
         if tensor.parameters:
             raise Unsupported(
                 f"input '{tensor.name}' has parameters {sorted(tensor.parameters)}, which this "
@@ -60,11 +51,11 @@ def decode_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tensors.
                 f"input '{tensor.name}' for model '{model.spec.name}' has contents of its own "
                 "although raw_input_contents are given; send one or the other"
             )
-        contents = raw[index] if raw else _typed(model.spec.name, spec, tensor)
-        arrays[tensor.name] = tensors.decode(
-            model.spec.name, spec, tensor.datatype, tensor.shape, contents
-        )
-    return tensors.combine(model, arrays)
+    accepted = tensors.accept(
+        model, tuple([tensors.Described(t.name, t.datatype, (*t.shape,)) for t in request.inputs])
+    )
+    contents = raw or [_typed(model, tensor) for tensor in request.inputs]
+    return tensors.read(model, accepted, contents)
 
 
 def wanted_outputs(model: ServedModel, request: pb.ModelInferRequest) -> list[str]:
@@ -101,19 +92,20 @@ def encode(
     return response
 
 
-def _typed(model: str, spec: TensorSpec, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
-    """The bytes of typed contents. Raises InvalidRequest."""
-    if tensor.datatype != spec.datatype:
-        return b""  # the datatype is refused before the contents are looked at
+def _typed(model: ServedModel, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
+    """The bytes of typed contents of an accepted input. Raises InvalidRequest."""
+    spec = model.inputs[tensor.name]
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     expected = CONTENTS.get(spec.datatype)
     if filled and filled != [expected]:
         raise InvalidRequest(
-            f"input '{spec.name}' for model '{model}' is {spec.datatype}: expected its contents in "
-            f"{expected or 'raw_input_contents'}, got {filled}"
+            f"input '{spec.name}' for model '{model.spec.name}' is {spec.datatype}: expected its "
+            f"contents in {expected or 'raw_input_contents'}, got {filled}"
         )
     values = getattr(tensor.contents, expected) if expected else ()
     try:
         return np.array(values, spec.dtype).tobytes()
     except OverflowError as error:
-        raise InvalidRequest(f"input '{spec.name}' for model '{model}': {error}") from None
+        raise InvalidRequest(
+            f"input '{spec.name}' for model '{model.spec.name}': {error}"
+        ) from None
