@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
@@ -18,11 +19,14 @@ class Lanes:
     """First come, first served, inside a lane and between lanes.
 
     A session that stops waiting is not looked for: its ticket is void, and whoever comes across the
-    old one drops it.
+    old one drops it. A heap tells which lane is next: every lane has announced a ticket there that
+    is its first one, or smaller where that one has left; that costs no more with many lanes.
     """
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, deque[tuple[int, Session]]] = {}
+        self._announced: dict[Hashable, int] = {}
+        self._heads: list[tuple[int, int, Hashable]] = []  # ticket, tie-breaker, lane
         self._parked: deque[tuple[Hashable, int, Session]] = deque()
         self._tickets = count(1)
 
@@ -30,10 +34,13 @@ class Lanes:
         """Wait at the end of `lane`."""
         session.ticket = next(self._tickets)
         self._lanes.setdefault(lane, deque()).append((session.ticket, session))
+        if lane not in self._announced:
+            self._announce(lane, session.ticket)
 
     def rejoin(self, lane: Hashable, session: Session) -> None:
         """Wait at the front of `lane`, with the ticket from before."""
         self._lanes.setdefault(lane, deque()).appendleft((session.ticket, session))
+        self._announce(lane, session.ticket)
 
     def park(self, lane: Hashable, session: Session) -> None:
         """Wait outside until there is room."""
@@ -63,17 +70,26 @@ class Lanes:
 
     def longest_waiting(self) -> Hashable | None:
         """The lane whose first session has waited longest, None if nobody waits."""
-        longest, least = None, 0
-        for lane in tuple(self._lanes):
+        while self._heads:
+            ticket, _, lane = self._heads[0]
             waiting = self._drop_void(lane)
-            if waiting and (longest is None or waiting[0][0] < least):
-                longest, least = lane, waiting[0][0]
-        return longest
+            if waiting and waiting[0][0] == ticket:
+                return lane
+            heapq.heappop(self._heads)
+            if self._announced.get(lane) == ticket:
+                del self._announced[lane]
+                if waiting:
+                    self._announce(lane, waiting[0][0])
+        return None
 
     def take(self, lane: Hashable) -> Session | None:
         """The first session of `lane`, which leaves it; None if there is none."""
         waiting = self._drop_void(lane)
         return waiting.popleft()[1] if waiting else None
+
+    def _announce(self, lane: Hashable, ticket: int) -> None:
+        self._announced[lane] = ticket
+        heapq.heappush(self._heads, (ticket, next(self._tickets), lane))
 
     def _drop_void(self, lane: Hashable) -> deque[tuple[int, Session]] | None:
         """Those who wait in `lane`, a valid ticket first; None, and no lane, if there is nobody."""
