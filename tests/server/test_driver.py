@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from server.core.batch import Batch, Entry, Layout
+from server import driver
+from server.core.batch import Layout
 from server.core.ledger import Limits
 from server.core.requests import Close, Done, Read, States, Step, Stepped, Write
 from server.core.scheduler import Scheduler
@@ -157,11 +158,12 @@ async def test_steps_reads_and_writes_go_through(
 
 
 async def test_slow_runs_are_handed_to_a_thread_and_quick_ones_come_back(
-    make_bench: Callable[..., Bench],
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(driver, "HANDOVER_S", 0.01)  # so that a busy machine's runs are quick
     bench = make_bench(None)
     session = bench.session()
-    bench.engine.seconds = 0.005
+    bench.engine.seconds = 0.05
     for _ in range(2):
         await bench.step(session, 1)
     assert [thread for _, thread in bench.engine.runs] == [LOOPS, OWN]
@@ -415,14 +417,3 @@ async def test_outputs_without_a_row_for_everybody_are_given_to_nobody_else(
         [[1], [2]],
         [[2], [4]],
     ]
-
-
-def test_an_output_without_any_axis_fits_no_batch() -> None:
-    step = Step(inputs={})
-    entry = Entry(Session("s", cast("Any", None)), step, (0,), (1,))
-    batch = Batch((entry, entry), None, Layout({}, {"y": None}))
-    batch.check({"y": np.zeros(2)})
-    for wrong in (np.zeros(()), np.zeros(3), np.zeros((1, 2))):
-        with pytest.raises(StepFailed, match="output 'y' has shape"):
-            batch.check({"y": wrong})
-    Batch((entry,), None, batch.layout).check({"y": np.zeros(())})

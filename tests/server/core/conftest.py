@@ -180,6 +180,7 @@ class Core:
             self.scheduler.fail(job, error, self.now_s)
         elif isinstance(job, Batch):
             outputs = self.engine.run(job.inputs(), job.read_rows(), job.write_rows())
+            job.check(outputs)
             self.scheduler.complete(job, outputs, self.now_s)
         elif isinstance(job, ReadRows):
             self.scheduler.complete(job, self.engine.read(np.array(job.rows)), self.now_s)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pytest
 
-from server.core.batch import Batch, Layout, ReadRows, WriteRows
+from server.core.batch import Batch, Entry, Layout, ReadRows, WriteRows
 from server.core.ledger import Limits
 from server.core.requests import Step
 from server.core.scheduler import Scheduler
+from server.core.session import Session
+from server.errors import StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,20 +139,12 @@ def test_a_step_that_was_withdrawn_is_passed_over(core: Core) -> None:
 def test_inputs_that_no_request_gives_are_left_to_the_model() -> None:
     layout = Layout({"x": 1, "maybe": None}, {"y": 1})
     step = Step(inputs={"x": np.zeros((1, 2))}, timesteps=2)
-    from types import SimpleNamespace
-
-    from server.core.batch import Entry
-
     session: Any = SimpleNamespace(batch_size=1)
     batch = Batch((Entry(session, step, (0,), (1,)),), None, layout)
     assert list(batch.inputs()) == ["x"]
 
 
 def test_inputs_without_time_are_fed_to_every_piece() -> None:
-    from types import SimpleNamespace
-
-    from server.core.batch import Entry
-
     layout = Layout({"x": 1, "place": None}, {"y": 1})
     inputs = {"x": np.arange(6).reshape(1, 6), "place": np.array([[3, 4]])}
     step = Step(inputs=inputs, timesteps=6, position=2)
@@ -164,3 +160,45 @@ def test_a_scheduler_needs_nobody_to_tell_of_closed_sessions(core: Core) -> None
     scheduler.admit(session)
     scheduler.close(session)
     assert session.closed
+
+
+def test_many_lanes_are_served_in_the_order_of_their_first_sessions(
+    make_core: Callable[..., Core],
+) -> None:
+    core = make_core(max_rows=200)
+    sessions = [core.open() for _ in range(100)]
+    for n, session in enumerate(sessions):
+        core.step(session, [n], shapes=n * 37 % 50)  # two in each lane
+    jobs = core.run()
+    assert [who(job)[0] for job in jobs] == sessions[:50]
+    assert {len(job.entries) for job in jobs} == {2}
+
+
+def test_a_lane_costs_nothing_once_it_is_empty(core: Core) -> None:
+    session = core.open()
+    for n in range(1000):
+        core.step(session, [n], shapes=n)
+        core.run()
+    assert len(core.scheduler._lanes._heads) <= 1
+
+
+def test_a_lane_that_is_always_busy_is_announced_once(core: Core) -> None:
+    sessions = [core.open(batch_size=size) for size in (3, 2, 3)]
+    for n in range(100):
+        for session in sessions:
+            if not session.pending:
+                core.step(session, [n])
+        core.begin()
+        core.finish()
+    assert len(core.scheduler._lanes._heads) <= 4
+
+
+def test_an_output_without_any_axis_fits_no_batch() -> None:
+    step = Step(inputs={})
+    entry = Entry(Session("s", cast("Any", None)), step, (0,), (1,))
+    batch = Batch((entry, entry), None, Layout({}, {"y": None}))
+    batch.check({"y": np.zeros(2)})
+    for wrong in (np.zeros(()), np.zeros(3), np.zeros((1, 2))):
+        with pytest.raises(StepFailed, match="output 'y' has shape"):
+            batch.check({"y": wrong})
+    Batch((entry,), None, batch.layout).check({"y": np.zeros(())})

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from server.core import ledger
 from server.core.batch import Batch
 from server.core.requests import Done, States, Step, Stepped, Write
 from server.core.session import Phase
@@ -25,12 +26,15 @@ from server.errors import LimitReached, RequestError, SessionClosed, StepFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
     from server.core.requests import Request
     from server.core.session import Session
 
     Core = Any  # of conftest.py
 
 NUMBERS = st.integers(0, 50)
+RARELY = st.sampled_from([False] * 15 + [True])
 
 
 class Client:
@@ -53,18 +57,24 @@ class Machine(RuleBasedStateMachine):
         max_batch_size=st.integers(2, 4),
         max_chunk=st.sampled_from([None, 1, 3]),
         max_rows=st.integers(4, 12),
+        batch_sizes=st.lists(st.integers(1, 3), min_size=2, max_size=5),
     )
-    def start(self, **limits: Any) -> None:
+    def start(self, batch_sizes: list[int], **limits: Any) -> None:
         self.core = type(self).make_core(
             max_pending_per_session=5, max_pending=20, max_sessions=8, **limits
         )
         self.clients: list[Client] = []
         self.checked: set[Request] = set()
         self.bad: set[Request] = set()
+        for batch_size in batch_sizes:
+            self.open(batch_size, float("inf"))
 
     # ---- clients --------------------------------------------------------------------------------
 
     @rule(batch_size=st.integers(1, 3), ttl=st.sampled_from([5.0, 50.0, float("inf")]))
+    def open_one(self, batch_size: int, ttl: float) -> None:
+        self.open(batch_size, ttl)
+
     def open(self, batch_size: int, ttl: float) -> None:
         batch_size = min(batch_size, self.core.limits.max_batch_size)
         try:
@@ -82,20 +92,30 @@ class Machine(RuleBasedStateMachine):
         options=st.fixed_dictionaries(
             {
                 "return_state": st.booleans(),
-                "start": st.integers(0, 9).map(lambda n: n == 0),
-                "end": st.integers(0, 9).map(lambda n: n == 0),
-                "shapes": st.sampled_from(["red", "blue"]),
+                "start": RARELY,
+                "end": RARELY,
+                "shapes": st.sampled_from(["red", "red", "blue"]),
             }
         ),
-        bad=st.integers(0, 7).map(lambda n: n == 0),
+        bad=RARELY,
     )
-    def step(self, data: Any, values: list[int], options: dict[str, Any], bad: bool) -> None:
-        client = self.draw(data)
+    def any_step(self, data: Any, **what: Any) -> None:
+        self.step(self.draw(data), **what)
+
+    def step(self, client: Client, values: list[int], options: dict[str, Any], bad: bool) -> None:
         if self.core.limits.max_chunk is None:
             options["shapes"] = len(values)
         step = self.send(client, lambda: self.core.step(client.session, values, **options), values)
         if bad and step is not None:
             self.bad.add(step)
+
+    @precondition(lambda self: self.clients)
+    @rule(lengths=st.lists(st.integers(0, 9), min_size=2, max_size=8))
+    def many_steps(self, lengths: list[int]) -> None:
+        """One of every session, but for those of length 0."""
+        for client, length in zip(self.clients[::-1], lengths, strict=False):
+            if length:
+                self.step(client, list(range(length)), {"shapes": "red"}, bad=False)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -143,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         assert (job is None) == (self.core.ledger.pending == 0), "somebody waits for nothing"
 
     @precondition(lambda self: self.core.job is not None)
-    @rule(broken=st.integers(0, 9).map(lambda n: n == 0))
+    @rule(broken=RARELY)
     def finish(self, broken: bool) -> None:
         self.core.finish(StepFailed("no") if broken or self.is_bad(self.core.job) else None)
 
@@ -182,7 +202,10 @@ class Machine(RuleBasedStateMachine):
     # ---- the reference --------------------------------------------------------------------------
 
     def draw(self, data: Any) -> Client:
-        client: Client = data.draw(st.sampled_from(self.clients))
+        """Mostly one whose session is open."""
+        ended = [client for client in self.clients if client.session.ending]
+        clients = [client for client in self.clients if client not in ended] * 4 + ended
+        client: Client = data.draw(st.sampled_from(clients))
         return client
 
     def send(self, client: Client, submit: Callable[[], Request], what: Any) -> Request | None:
@@ -269,8 +292,12 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_random_clients(
-    make_core: Callable[..., Core], lone: Callable[..., list[int]], initial: int
+    make_core: Callable[..., Core],
+    lone: Callable[..., list[int]],
+    initial: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ledger, "MAX_WORKING_BATCHES", 1)  # so that many have to wait outside
     ours = {
         "make_core": staticmethod(make_core),
         "lone": staticmethod(lone),
