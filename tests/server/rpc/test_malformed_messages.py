@@ -15,7 +15,7 @@ from server.stubs.inference import grpc_service_pb2 as oip
 CLEAR = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}
 # one server for all examples: the more of them one session has seen, the better
 EXAMPLES = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 names = st.sampled_from(["x", "h", "y", "h_next", ""]) | st.text(max_size=5)
