@@ -102,16 +102,19 @@ class Batch(NamedTuple):
 
     def join(self, pieces: list[Arrays]) -> Arrays:
         """The outputs of a whole request from those of its pieces: the sequences one after the
-        other, and of what has no time axis the last.
+        other, and of what has no time axis the last. Raises StepFailed if they do not fit together.
         """
         if len(pieces) == 1:
             return pieces[0]
-        return {
-            name: last
-            if (axis := self.layout.outputs[name]) is None
-            else np.concatenate([piece[name] for piece in pieces], axis)
-            for name, last in pieces[-1].items()
-        }
+        try:
+            return {
+                name: last
+                if (axis := self.layout.outputs[name]) is None
+                else np.concatenate([piece[name] for piece in pieces], axis)
+                for name, last in pieces[-1].items()
+            }
+        except ValueError as error:
+            raise StepFailed(f"this model may not be cut into pieces of time: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from server.core.ledger import Ledger, Limits
 from server.core.requests import Close, Done, Read, Request, Result, States, Step, Stepped, Write
 from server.core.rows import INITIAL_ROW
 from server.core.session import Event, Phase, Session
-from server.errors import RequestError, SessionClosed
+from server.errors import RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -224,9 +224,14 @@ class Scheduler:
         if step.position < step.timesteps:
             self.ledger.keep(step, entry.write)
             return self._again(session, now_s)
+        try:
+            outputs = batch.join(step.pieces)
+        except StepFailed as error:
+            self.ledger.rows.give_back(entry.write)
+            return self._done(session, error, now_s)
         self.ledger.commit(session, entry.write)
         session.step += 1
-        stepped = Stepped(batch.join(step.pieces), session.step)
+        stepped = Stepped(outputs, session.step)
         if step.return_state and not session.closed and not step.cancelled:
             step.stepped = stepped
             self.ledger.abandon(step)

@@ -96,3 +96,23 @@ def test_an_open_whose_states_cannot_be_written_closes(core: Core) -> None:
     core.write(session, 30, start=True)
     core.run(lambda job: StepFailed("no"))
     assert core.closed == [session]
+
+
+def test_pieces_whose_outputs_do_not_fit_together_fail_their_request_alone(
+    core: Core, initial: int
+) -> None:
+    """A model that is said to be fit for cutting and is not: (batch, time, time), for instance."""
+    run = core.engine.run
+
+    def square(*args: Any) -> Any:
+        y = run(*args)["y"]
+        return {"y": y[:, :, None] + 0 * y[:, None, :]}
+
+    core.engine.run = square
+    long, short = core.open(), core.open()
+    bad, good = core.step(long, range(6)), core.step(short, [1, 2])
+    core.run()
+    assert isinstance(core.result(bad), StepFailed)
+    assert "may not be cut" in str(core.result(bad))
+    assert (long.step, core.values(long)) == (0, [initial])
+    assert core.result(good).step == 1
