@@ -156,7 +156,12 @@ async def _add_services(
 async def _expire(serving: Serving) -> None:
     while True:
         await asyncio.sleep(EXPIRY_INTERVAL_S)
-        if expired := serving.expire():
+        try:
+            expired = serving.expire()
+        except Exception:  # the next sessions expire all the same
+            log.exception("could not expire sessions")
+            continue
+        if expired:
             log.info("sessions expired", count=expired, left=len(serving.sessions))
 
 

@@ -131,6 +131,7 @@ class SessionStream:
             case "step":
                 return actions.step(self._session(message), message.step)
             case "open":
+                self._must_be_free(message.session)
                 action = actions.open_session(self._serving, message.open)
                 self._sessions[message.session] = action.session
                 return action
@@ -141,10 +142,18 @@ class SessionStream:
         raise InvalidRequest("a message of a stream must open, resume, step, reset or close")
 
     def _resume(self, message: pb.StreamRequest) -> Session:
+        self._must_be_free(message.session)
         key = message.resume
         session = self._serving.sessions.get(key.session_id, key.token)
         self._sessions[message.session] = session
         return session
+
+    def _must_be_free(self, number: int) -> None:
+        known = self._sessions.get(number)
+        if known is not None and not known.ending:
+            raise InvalidRequest(
+                f"this stream has a session {number} already; close it or choose another number"
+            )
 
     def _session(self, message: pb.StreamRequest) -> Session:
         try:

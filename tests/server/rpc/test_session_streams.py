@@ -234,6 +234,18 @@ async def test_after_close_the_number_is_free(rig: Any) -> None:
     await stream.end()
 
 
+async def test_a_number_in_use_is_refused(rig: Any) -> None:
+    stream = Stream(rig)
+    opened = (await stream.ask(1, open=OPEN)).open
+    again = (await stream.ask(1, open=OPEN)).error
+    assert (again.code, again.kind) == (Code.INVALID_ARGUMENT.value[0], "InvalidRequest")
+    assert again.message.startswith("this stream has a session 1 already")
+    assert (await stream.ask(1, resume=opened.session)).error.message == again.message
+    answered = await stream.ask(1, step=pb.StepRequest(inputs=[rig.tensor("x", X)]))
+    assert answered.step.step == 1
+    await stream.end()
+
+
 async def test_expiry_is_said(rig: Any) -> None:
     stream = Stream(rig)
     opened = await stream.ask(1, open=pb.OpenSessionRequest(model_name="fold", idle_ttl_s=2.0))
