@@ -142,9 +142,9 @@ class SessionStream:
         raise InvalidRequest("a message of a stream must open, resume, step, reset or close")
 
     def _resume(self, message: pb.StreamRequest) -> Session:
-        self._must_be_free(message.session)
         key = message.resume
         session = self._serving.sessions.get(key.session_id, key.token)
+        self._must_be_free(message.session)
         self._sessions[message.session] = session
         return session
 
