@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MODEL, HIDDEN = "lstm64", 64
 ROUNDS = 5
 SECONDS = 2.0
+BUSY_US = 150
 FEW, MANY = 100, 100_000
 IDLE = 1_000_000
 BATCH_SIZES = [1, 8, 32, 128, 512]
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, _progress(console) as progress:
         models = Path(folder)
         repository.write(models, HIDDEN_SIZES)
-        task = progress.add_task("", total=4 * ROUNDS + 3 + len(HIDDEN_SIZES))
+        task = progress.add_task("", total=5 * ROUNDS + 3 + len(HIDDEN_SIZES))
 
         def begin(what: str) -> None:
             progress.update(task, description=what)
@@ -97,9 +98,11 @@ def _against_echo(
 ) -> list[Row]:
     with (
         processes.echo_server(HIDDEN) as echo,
+        processes.echo_server(HIDDEN, BUSY_US) as busy_echo,
         ServerProcess(models, models / "server.log") as server,
     ):
         one = _alternate(server.grpc, echo, 1, begin, done)
+        busy = _alternate(busy_echo, echo, 1, begin, done)
         many = _alternate(server.grpc, echo, 64, begin, done)
     return [
         report.Row(
@@ -107,6 +110,12 @@ def _against_echo(
             one.p50_ratios(),
             "≤ 1.5",
             f"{_median(one.ours, 'p50_us'):.0f} µs over {_median(one.theirs, 'p50_us'):.0f} µs",
+        ),
+        report.Row(
+            f"the same of an echo that computes for {BUSY_US} µs before it answers",
+            busy.p50_ratios(),
+            "",
+            f"{_median(busy.ours, 'p50_us'):.0f} µs over {_median(busy.theirs, 'p50_us'):.0f} µs",
         ),
         report.Row(
             "64 sessions streamed, steps/s over a bare echo's",

@@ -26,9 +26,9 @@ def answer_like(hidden: int) -> bytes:
 
 
 @contextmanager
-def echo_server(hidden: int) -> Iterator[str]:
-    """The address of a bare echo whose answers have the size of the model's."""
-    command = [sys.executable, "-m", "bench.echo", answer_like(hidden).hex()]
+def echo_server(hidden: int, busy_us: float = 0) -> Iterator[str]:
+    """The address of an echo whose answers have the size of the model's."""
+    command = [sys.executable, "-m", "bench.echo", answer_like(hidden).hex(), str(busy_us)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -153,14 +153,16 @@ class Driver:
     def _done(self, job: Job, outcome: Outcome) -> None:
         self._run_s += SMOOTHING * (outcome.times.infer_ns / 1e9 - self._run_s)
         now_s = time.monotonic()
-        if outcome.error is None:
-            self.scheduler.complete(job, outcome.arrays, now_s)
-        else:
-            self.scheduler.fail(job, outcome.error, now_s)
-        self._deliver()
-        self._uncounted.append((job, outcome))
-        self._busy = False
-        self._look_soon()
+        try:
+            if outcome.error is None:
+                self.scheduler.complete(job, outcome.arrays, now_s)
+            else:
+                self.scheduler.fail(job, outcome.error, now_s)
+            self._deliver()
+            self._uncounted.append((job, outcome))
+        finally:
+            self._busy = False
+            self._look_soon()
 
     def _deliver(self) -> None:
         answers = self.scheduler.take_answers()
