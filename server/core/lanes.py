@@ -20,10 +20,12 @@ class Lanes:
 
     A session that stops waiting is not looked for: its ticket is void, and whoever comes across the
     old one drops it. A heap tells which lane is next: every lane has announced a ticket there that
-    is its first one, or smaller where that one has left; that costs no more with many lanes.
+    is its first one, or smaller where that one has left; that costs no more with many lanes. Who
+    comes when nobody else waits needs none of that and waits at the door.
     """
 
     def __init__(self) -> None:
+        self._door: tuple[Hashable, int, Session] | None = None
         self._lanes: dict[Hashable, deque[tuple[int, Session]]] = {}
         self._announced: dict[Hashable, int] = {}
         self._heads: list[tuple[int, int, Hashable]] = []  # ticket, tie-breaker, lane
@@ -33,12 +35,17 @@ class Lanes:
     def join(self, lane: Hashable, session: Session) -> None:
         """Wait at the end of `lane`."""
         session.ticket = next(self._tickets)
+        if self._door is None and not self._lanes:
+            self._door = (lane, session.ticket, session)
+            return
+        self._leave_door()
         self._lanes.setdefault(lane, deque()).append((session.ticket, session))
         if lane not in self._announced:
             self._announce(lane, session.ticket)
 
     def rejoin(self, lane: Hashable, session: Session) -> None:
         """Wait at the front of `lane`, with the ticket from before."""
+        self._leave_door()
         self._lanes.setdefault(lane, deque()).appendleft((session.ticket, session))
         self._announce(lane, session.ticket)
 
@@ -70,6 +77,11 @@ class Lanes:
 
     def longest_waiting(self) -> Hashable | None:
         """The lane whose first session has waited longest, None if nobody waits."""
+        if self._door is not None:
+            lane, ticket, session = self._door
+            if _holds(ticket, session):
+                return lane
+            self._door = None
         while self._heads:
             ticket, _, lane = self._heads[0]
             waiting = self._drop_void(lane)
@@ -84,8 +96,20 @@ class Lanes:
 
     def take(self, lane: Hashable) -> Session | None:
         """The first session of `lane`, which leaves it; None if there is none."""
+        if self._door is not None and self._door[0] == lane:
+            _, ticket, session = self._door
+            self._door = None
+            return session if _holds(ticket, session) else None
         waiting = self._drop_void(lane)
         return waiting.popleft()[1] if waiting else None
+
+    def _leave_door(self) -> None:
+        """Whoever waits at the door goes to a lane, because others come."""
+        if self._door is not None:
+            lane, ticket, session = self._door
+            self._door = None
+            self._lanes.setdefault(lane, deque()).append((ticket, session))
+            self._announce(lane, ticket)
 
     def _announce(self, lane: Hashable, ticket: int) -> None:
         self._announced[lane] = ticket
@@ -101,7 +125,10 @@ class Lanes:
         return waiting
 
     def __repr__(self) -> str:
-        lanes = ", ".join(f"{lane!r}: {len(waiting)}" for lane, waiting in self._lanes.items())
+        counts = {lane: len(waiting) for lane, waiting in self._lanes.items()}
+        if self._door is not None:
+            counts[self._door[0]] = 1
+        lanes = ", ".join(f"{lane!r}: {number}" for lane, number in counts.items())
         return f"<Lanes {{{lanes}}} parked: {len(self._parked)}>"
 
 

@@ -104,8 +104,9 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        for session in self._lanes.unpark(self.ledger.working_room):
-            self.ledger.begin(session)
+        if self._lanes.parked:
+            for session in self._lanes.unpark(self.ledger.working_room):
+                self.ledger.begin(session)
         while (lane := self._lanes.longest_waiting()) is not None:
             job = self._exchange() if lane == EXCHANGE else self._batch(lane)
             if job is not None:

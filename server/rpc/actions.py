@@ -76,7 +76,7 @@ def step(session: Session, message: pb.StepRequest) -> Action:
         outputs = result.outputs if sequences else tensors.last_timestep(model, result.outputs)
         return pb.StepResponse(
             outputs=_encode(outputs, model.outputs),
-            states=_encode(result.states or {}, model.states),
+            states=_encode(result.states, model.states) if result.states else None,
             step=result.step,
         )
 

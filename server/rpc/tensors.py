@@ -73,7 +73,7 @@ def read(model: ServedModel, accepted: Accepted, contents: Sequence[bytes]) -> I
     for (name, dtype, shape, nbytes), content in zip(accepted.inputs, contents, strict=True):
         if len(content) != nbytes:
             raise _wrong_size(model.spec.name, name, nbytes, len(content))
-        arrays[name] = np.frombuffer(content, dtype).reshape(shape)
+        arrays[name] = np.ndarray(shape, dtype, content)
     return Inputs(arrays, accepted.batch_size, accepted.timesteps, accepted.shapes)
 
 
