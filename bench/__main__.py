@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, _progress(console) as progress:
         models = Path(folder)
         repository.write(models, HIDDEN_SIZES)
-        task = progress.add_task("", total=5 * ROUNDS + 3 + len(HIDDEN_SIZES))
+        task = progress.add_task("", total=4 * ROUNDS + 3 + len(HIDDEN_SIZES))
 
         def begin(what: str) -> None:
             progress.update(task, description=what)
@@ -66,64 +65,56 @@ def main() -> None:
     console.print(f"wrote {report.PAGE}")
 
 
-@dataclass(frozen=True)
 class Alternated:
-    """What two servers did under the same load, round by round."""
+    """What several servers did under the same load, round by round."""
 
-    ours: list[Load]
-    theirs: list[Load]
+    def __init__(self, loads: dict[str, list[Load]]) -> None:
+        self._loads = loads
 
-    def throughput_ratios(self) -> list[float]:
-        pairs = zip(self.ours, self.theirs, strict=True)
-        return [ours.steps_per_s / theirs.steps_per_s for ours, theirs in pairs]
-
-    def p50_ratios(self) -> list[float]:
-        return [a.p50_us / b.p50_us for a, b in zip(self.ours, self.theirs, strict=True)]
+    def row(self, what: str, ours: str, theirs: str, field: str, wanted: str, unit: str) -> Row:
+        """`field` of one server over that of another."""
+        pairs = zip(self._loads[ours], self._loads[theirs], strict=True)
+        ratios = [getattr(a, field) / getattr(b, field) for a, b in pairs]
+        details = " over ".join(
+            f"{statistics.median(getattr(load, field) for load in self._loads[name]):,.0f}{unit}"
+            for name in (ours, theirs)
+        )
+        return report.Row(what, ratios, wanted, details)
 
 
 def _alternate(
-    ours: str, theirs: str, sessions: int, begin: Callable[[str], None], done: Callable[[], None]
+    servers: dict[str, str], sessions: int, begin: Callable[[str], None], done: Callable[[], None]
 ) -> Alternated:
-    result = Alternated([], [])
+    """The same load on each of the `servers`, names to addresses, in turn."""
+    loads: dict[str, list[Load]] = {name: [] for name in servers}
     for round in range(ROUNDS):
         begin(f"{sessions} streamed, round {round + 1}")
-        result.theirs.append(processes.load(theirs, MODEL, sessions, SECONDS))
-        result.ours.append(processes.load(ours, MODEL, sessions, SECONDS))
+        for name, address in servers.items():
+            loads[name].append(processes.load(address, MODEL, sessions, SECONDS))
         done()
-    return result
+    return Alternated(loads)
 
 
 def _against_echo(
     models: Path, begin: Callable[[str], None], done: Callable[[], None]
 ) -> list[Row]:
     with (
-        processes.echo_server(HIDDEN) as echo,
-        processes.echo_server(HIDDEN, BUSY_US) as busy_echo,
+        processes.service_echo() as service,
+        processes.bytes_echo(HIDDEN) as ready,
+        processes.bytes_echo(HIDDEN, BUSY_US) as busy,
         ServerProcess(models, models / "server.log") as server,
     ):
-        one = _alternate(server.grpc, echo, 1, begin, done)
-        busy = _alternate(busy_echo, echo, 1, begin, done)
-        many = _alternate(server.grpc, echo, 64, begin, done)
+        servers = {"ours": server.grpc, "service": service, "bytes": ready}
+        one = _alternate({**servers, "busy": busy}, 1, begin, done)
+        many = _alternate(servers, 64, begin, done)
+    p50, rate = ("p50_us", "≤ 1.5", " µs"), ("steps_per_s", "≥ 0.75", "/s")
+    unjudged_p50, unjudged_rate = ("p50_us", "", " µs"), ("steps_per_s", "", "/s")
     return [
-        report.Row(
-            "one streamed step, p50 over a bare echo's",
-            one.p50_ratios(),
-            "≤ 1.5",
-            f"{_median(one.ours, 'p50_us'):.0f} µs over {_median(one.theirs, 'p50_us'):.0f} µs",
-        ),
-        report.Row(
-            f"the same of an echo that computes for {BUSY_US} µs before it answers",
-            busy.p50_ratios(),
-            "",
-            f"{_median(busy.ours, 'p50_us'):.0f} µs over {_median(busy.theirs, 'p50_us'):.0f} µs",
-        ),
-        report.Row(
-            "64 sessions streamed, steps/s over a bare echo's",
-            many.throughput_ratios(),
-            "≥ 0.75",
-            f"{_median(many.ours, 'steps_per_s'):,.0f}/s over "
-            f"{_median(many.theirs, 'steps_per_s'):,.0f}/s",
-        ),
+        one.row("one streamed step, p50 over an echo service's", "ours", "service", *p50),
+        one.row("… over an echo's of ready bytes", "ours", "bytes", *unjudged_p50),
+        one.row(f"… of that echo busy for {BUSY_US} µs", "busy", "bytes", *unjudged_p50),
+        many.row("64 streamed, steps/s over an echo service's", "ours", "service", *rate),
+        many.row("… over an echo's of ready bytes", "ours", "bytes", *unjudged_rate),
     ]
 
 
@@ -139,22 +130,13 @@ def _with_many_sessions(
             command = [sys.executable, "-m", "bench.resident", server.grpc, MODEL, str(count)]
             subprocess.run(command, check=True)
             done()
-        one = _alternate(many.grpc, few.grpc, 1, begin, done)
-        several = _alternate(many.grpc, few.grpc, 64, begin, done)
+        servers = {"many": many.grpc, "few": few.grpc}
+        one = _alternate(servers, 1, begin, done)
+        several = _alternate(servers, 64, begin, done)
+    what = f"{MANY:,} sessions resident over {FEW}"
     return [
-        report.Row(
-            f"one streamed step with {MANY:,} sessions resident over {FEW}, p50",
-            one.p50_ratios(),
-            "≤ 1.1",
-            f"{_median(one.ours, 'p50_us'):.0f} µs over {_median(one.theirs, 'p50_us'):.0f} µs",
-        ),
-        report.Row(
-            f"64 sessions streamed, time per step with {MANY:,} resident over {FEW}",
-            [1 / ratio for ratio in several.throughput_ratios()],
-            "≤ 1.1",
-            f"{_median(several.ours, 'steps_per_s'):,.0f}/s, "
-            f"{_median(several.theirs, 'steps_per_s'):,.0f}/s",
-        ),
+        one.row(f"one streamed step, {what}, p50", "many", "few", "p50_us", "≤ 1.1", " µs"),
+        several.row(f"64 streamed, {what}, steps/s", "many", "few", "steps_per_s", "≥ 0.91", "/s"),
     ]
 
 
@@ -169,10 +151,6 @@ def _memory(models: Path, begin: Callable[[str], None]) -> Row:
         f"{IDLE:,} sessions that stepped once",
         " B",
     )
-
-
-def _median(loads: list[Load], field: str) -> float:
-    return float(statistics.median(getattr(load, field) for load in loads))
 
 
 def _progress(console: Console) -> Progress:

@@ -13,6 +13,7 @@ from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 def answer_like(hidden: int) -> bytes:
@@ -25,10 +26,19 @@ def answer_like(hidden: int) -> bytes:
     ).SerializeToString()
 
 
+def bytes_echo(hidden: int, busy_us: float = 0) -> AbstractContextManager[str]:
+    """The address of an echo that sends ready bytes, as many as the model's answer has."""
+    return _echo("bytes", answer_like(hidden).hex(), str(busy_us))
+
+
+def service_echo() -> AbstractContextManager[str]:
+    """The address of an echo of the same messages, through the generated code."""
+    return _echo("service")
+
+
 @contextmanager
-def echo_server(hidden: int, busy_us: float = 0) -> Iterator[str]:
-    """The address of an echo whose answers have the size of the model's."""
-    command = [sys.executable, "-m", "bench.echo", answer_like(hidden).hex(), str(busy_us)]
+def _echo(*arguments: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "bench.echo", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
