@@ -65,7 +65,8 @@ class Outcome(NamedTuple):
     arrays: Arrays
     error: RequestError | None
     started_s: float
-    times: RunTimes
+    input_ns: int  # laying the inputs side by side
+    infer_ns: int
 
 
 class Driver:
@@ -90,7 +91,7 @@ class Driver:
         self._look_is_due = False
         self._arrivals = 0  # since the last look
         self._alone = True  # whether at most one arrived before that
-        self._uncounted: list[tuple[Job, Outcome]] = []
+        self._uncounted: list[tuple[Job, Outcome, int]] = []
         self._answered: list[tuple[Request, Result]] = []
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -151,15 +152,16 @@ class Driver:
             self._loop.call_soon_threadsafe(self._done, job, execute(self.engine, job))
 
     def _done(self, job: Job, outcome: Outcome) -> None:
-        self._run_s += SMOOTHING * (outcome.times.infer_ns / 1e9 - self._run_s)
-        now_s = time.monotonic()
+        self._run_s += SMOOTHING * (outcome.infer_ns / 1e9 - self._run_s)
+        now_s, start_ns = time.monotonic(), time.perf_counter_ns()
         try:
             if outcome.error is None:
                 self.scheduler.complete(job, outcome.arrays, now_s)
             else:
                 self.scheduler.fail(job, outcome.error, now_s)
+            output_ns = time.perf_counter_ns() - start_ns
             self._deliver()
-            self._uncounted.append((job, outcome))
+            self._uncounted.append((job, outcome, output_ns))
         finally:
             self._busy = False
             self._look_soon()
@@ -185,9 +187,10 @@ class Driver:
         """Count what has happened since the last turn, before any request takes another step."""
         runs, self._uncounted = self._uncounted, []
         answers, self._answered = self._answered, []
-        for job, outcome in runs:
+        for job, outcome, output_ns in runs:
             if isinstance(job, Batch) and outcome.error is None:
-                self._count_run(job, outcome)
+                times = RunTimes(outcome.input_ns, outcome.infer_ns, output_ns)
+                self._count_run(job, outcome.started_s, times)
         for request, result in answers:
             seconds = time.monotonic() - request.arrived_s
             if isinstance(result, Stepped):
@@ -195,17 +198,17 @@ class Driver:
             elif isinstance(request, Step):
                 self.statistics.failed(seconds)
 
-    def _count_run(self, batch: Batch, outcome: Outcome) -> None:
+    def _count_run(self, batch: Batch, started_s: float, times: RunTimes) -> None:
         finished = rows = 0
         for entry in batch.entries:
             step = entry.step
             ran = step.timesteps if batch.timesteps is None else batch.timesteps
             if step.position == ran:  # this was its first piece
-                self.statistics.queued(outcome.started_s - step.arrived_s)
+                self.statistics.queued(started_s - step.arrived_s)
             if step.position >= step.timesteps:
                 finished += 1
                 rows += entry.session.batch_size
-        self.statistics.ran(batch.size, len(batch.entries), finished, outcome.times)
+        self.statistics.ran(batch.size, len(batch.entries), finished, times)
         self.statistics.inference_count += rows
 
 
@@ -230,7 +233,5 @@ def execute(engine: Engine, job: Job) -> Outcome:
     except Exception:
         log.exception("the engine failed")
         error = InternalError("internal error; the session is as it was; see the server's log")
-    finally:
-        ran = time.perf_counter_ns()
-    done = time.perf_counter_ns()
-    return Outcome(arrays, error, started_s, RunTimes(laid_out - start, ran - laid_out, done - ran))
+    ran = time.perf_counter_ns()
+    return Outcome(arrays, error, started_s, laid_out - start, ran - laid_out)
