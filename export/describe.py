@@ -61,6 +61,11 @@ def _layer(layer: models.Layer) -> Layer:
 
 def _recurrent(layer: models.RNN) -> Recurrent:
     cell, name = layer.cell, layer.name
+    if not layer.return_sequences:
+        raise UnsupportedLayer(
+            f"layer {name!r} has return_sequences=False: a served model answers at every timestep; "
+            "set it to True, the weights stay the same"
+        )
     kind = _KINDS.get(type(cell))
     if kind is None:
         raise UnsupportedLayer(f"layer {name!r}: {type(cell).__name__} has no ONNX form here")
@@ -88,7 +93,7 @@ def _recurrent(layer: models.RNN) -> Recurrent:
 def _biases(name: str, cell: models.Cell) -> tuple[Array, Array]:
     """Input and recurrent bias, (G·u,) each; zeros where the cell has none."""
     zeros = np.zeros(cell.gates * cell.units, np.float32)
-    if not cell.use_bias:
+    if cell.bias is None:
         return zeros, zeros
     bias = _array(name, cell.bias)
     if bias.ndim == 2:  # GRU with reset_after: row 0 input, row 1 recurrent
@@ -102,10 +107,13 @@ def _features(layer: Layer) -> int:
 
 
 def _activation(name: str, activation: Activation) -> str:
-    try:
-        return activations.serialize(activation)
-    except ValueError as error:
-        raise UnsupportedLayer(f"layer {name!r}: {error}") from error
+    known = activations.serialize(activation)
+    if not isinstance(known, str):
+        raise UnsupportedLayer(
+            f"layer {name!r}: {activation!r} is not one of the named activations "
+            f"({', '.join(activations.NAMED)}), which alone have an ONNX form here"
+        )
+    return known
 
 
 def _array(name: str, weight: torch.Tensor) -> Array:

@@ -64,12 +64,9 @@ def get(identifier: ActivationLike) -> Activation:
     return NAMED[identifier]
 
 
-def serialize(activation: Activation) -> str:
-    """The name of `activation`; ValueError for a function that has none."""
-    for name, function in NAMED.items():
-        if function is activation:
-            return name
-    raise ValueError(
-        f"{activation!r} is not one of the named activations, so no config can hold it. "
-        f"Use one of {', '.join(NAMED)}."
-    )
+def serialize(activation: Activation) -> str | Activation:
+    """The name of `activation`; a function that has none stands for itself.
+
+    With such a function the config of a layer is good for a copy, but not for a file.
+    """
+    return next((name for name, known in NAMED.items() if known is activation), activation)

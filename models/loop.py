@@ -1,48 +1,64 @@
-"""The loop over time: a cell applied to one timestep after the other, with masks."""
+"""The loop over time: a cell applied to one timestep after the other, with masks.
+
+`scan` takes the fastest way that a cell allows: torch's fused kernels (`models.fused`), else a loop
+with the input projection of all timesteps as one product before it, else the bare loop. A stack is
+run cell by cell, each over all timesteps, which is the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from models.cells.base import States
+from models import fused
+from models.cells import Cell, StackedRNNCells
+from models.cells.like import accepted
 
-StepFunction: TypeAlias = Callable[[Tensor, States], tuple[Tensor, Sequence[Tensor]]]
+if TYPE_CHECKING:
+    from models.cells import States
 
-
-class CellLike(Protocol):
-    """What the loop needs of a cell; it need not be a layer, nor torch's."""
-
-    @property
-    def state_size(self) -> Any: ...
-
-    def call(self, inputs: Tensor, states: States) -> tuple[Tensor, Sequence[Tensor]]:
-        """One timestep `(B, D)` and the states → output and new states."""
-
-
-@runtime_checkable
-class ProjectsInputs(Protocol):
-    """A cell whose input projection can be done for all timesteps at once."""
-
-    def project(self, inputs: Tensor) -> Tensor: ...
-
-    def step(self, projected: Tensor, states: States) -> tuple[Tensor, States]: ...
+StepFunction: TypeAlias = Callable[[Tensor, "States"], tuple[Tensor, Sequence[Tensor]]]
 
 
 def scan(
-    cell: CellLike, inputs: Tensor, states: States, mask: Tensor | None = None
+    cell: Any,
+    inputs: Tensor,
+    states: States,
+    mask: Tensor | None = None,
+    constants: Sequence[Tensor] | None = None,
+    training: bool = False,
+    zero_output: bool = False,
 ) -> tuple[Tensor, States]:
     """Outputs of all timesteps of `inputs (B, T, …)`, T ≥ 1, as `(B, T, …)`; the final states.
 
-    Where `mask (B, T)` is false, the states stay and the output is the one before.
+    Where `mask (B, T)` is false, the states stay and the output is the one before. Before the first
+    step that counts, a built-in cell gives its initial h, any other zeros; with `zero_output` all
+    give zeros.
     """
-    step, steps = _hoist(cell, inputs)
+    if type(cell) is StackedRNNCells:
+        return _scan_stack(cell, inputs, states, mask, constants, training)
+    previous = None if zero_output else _initial_output(cell, states)
+    kernel = fused.kernel_of(cell, training)
+    done = kernel and fused.run(kernel, cell, inputs, states, mask, previous)
+    if done is not None:
+        return done
+    step, steps = _hoist(cell, inputs, states, constants, training)
+    return _loop(step, steps, states, mask, previous)
+
+
+def _loop(
+    step: StepFunction,
+    steps: Sequence[Tensor],
+    states: States,
+    mask: Tensor | None,
+    previous: Tensor | None,
+) -> tuple[Tensor, States]:
     keeps = [None] * len(steps) if mask is None else mask.bool().unbind(1)
     outputs: list[Tensor] = []
-    previous = _initial_output(cell, states)
     for x, keep in zip(steps, keeps, strict=True):
         output, new_states = step(x, states)
         if keep is not None:
@@ -54,17 +70,40 @@ def scan(
     return torch.stack(outputs, dim=1), states
 
 
-def _hoist(cell: CellLike, inputs: Tensor) -> tuple[StepFunction, Sequence[Tensor]]:
+def _hoist(
+    cell: Any,
+    inputs: Tensor,
+    states: States,
+    constants: Sequence[Tensor] | None,
+    training: bool,
+) -> tuple[StepFunction, Sequence[Tensor]]:
     """The step function and what it takes at each timestep.
 
     Where the cell allows it, the input projection of all timesteps is one product, here.
     """
-    if isinstance(cell, ProjectsInputs):
-        return cell.step, cell.project(inputs).unbind(1)
-    return cell.call, inputs.unbind(1)
+    if isinstance(cell, Cell) and type(cell).call is Cell.call:
+        masks = cell.dropout_masks(inputs[:, 0], states, training)
+        return partial(cell.step, masks=masks), cell.project(inputs, masks).unbind(1)
+    keywords = accepted(cell, constants=constants, training=training)
+    return partial(cell.call, **keywords), inputs.unbind(1)
 
 
-def _initial_output(cell: CellLike, states: States) -> Tensor | None:
+def _scan_stack(
+    stack: StackedRNNCells,
+    x: Tensor,
+    states: States,
+    mask: Tensor | None,
+    constants: Sequence[Tensor] | None,
+    training: bool,
+) -> tuple[Tensor, States]:
+    finals: list[States] = []
+    for cell, own in zip(stack.cells, stack.split(states), strict=True):
+        x, final = scan(cell, x, own, mask, constants, training, zero_output=True)
+        finals.append(final)
+    return x, stack.join(finals)
+
+
+def _initial_output(cell: Any, states: States) -> Tensor | None:
     """What a masked first step puts out: a cell that does not say gives zeros (None here)."""
     initial: Callable[[States], Tensor] | None = getattr(cell, "get_initial_output", None)
     return None if initial is None else initial(states)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.layer import BatchShape, Layer, register
+from models.layer import BatchShape, Layer
+from models.registry import register
 
 
 @register

@@ -6,31 +6,43 @@ come from, and what a stateful layer keeps between calls. Semantics and messages
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 from torch import Tensor
 
-from models.layer import BatchShape, Layer, deserialize, register
-from models.loop import CellLike, scan
-from models.states import KeptStates, check_shapes, state_shapes
+from models import regularizers
+from models.arguments import sort_out
+from models.cells.like import build_cell, takes_constants
+from models.cells.stacked import StackedRNNCells, output_size, state_names
+from models.input_shapes import check_ndim, check_shape, shapes
+from models.layer import Layer
+from models.loop import scan
+from models.registry import deserialize, register, serialize
+from models.states import KeptStates, check_states, state_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from models.cells.base import States
+    from models.cells import CellLike, States
+    from models.layer import BatchShape, LayerOptions
+    from models.regularizers import Regularize, RegularizerLike
     from models.states import Shape
 
 
 @register
 class RNN(Layer):
-    """Runs `cell` over the time axis of inputs `(B, T, …)`.
+    """Runs `cell`, or a list of cells as one stack, over the time axis of inputs `(B, T, …)`.
 
     - `return_sequences`: the outputs of all timesteps `(B, T, …)` instead of the last `(B, …)`.
     - `return_state`: a list `[output, *final states]` instead of the output alone.
     - `go_backwards`: processes the last timestep first; the outputs stay in processed order.
     - `stateful`: sample i of a batch starts from the final states of sample i of the batch before.
-      The batch size is fixed by the first batch, and no gradient crosses from batch to batch.
+      The batch size is fixed by `batch_input_shape` or by the first batch, and no gradient crosses
+      from batch to batch.
+    - `unroll`: as in Keras. There it makes a faster graph; here a loop is a loop. Like Keras, it
+      wants more than one timestep, and gives zeros where the first steps are masked.
+    - `activity_regularizer`: a penalty of all that the layer returns, states included.
     """
 
     cell: Any
@@ -38,17 +50,23 @@ class RNN(Layer):
     return_state: bool
     go_backwards: bool
     stateful: bool
+    unroll: bool
+    activity_regularizer: Regularize | None
 
     def __init__(
         self,
-        cell: CellLike,
+        cell: CellLike | Sequence[CellLike],
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
-        name: str | None = None,
+        unroll: bool = False,
+        activity_regularizer: RegularizerLike = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name)
+        super().__init__(**options)
+        if isinstance(cell, (list, tuple)):
+            cell = StackedRNNCells(cell)
         if not hasattr(cell, "call"):
             raise ValueError(f"`cell` should have a `call` method. The RNN was passed: {cell}")
         if not hasattr(cell, "state_size"):
@@ -57,53 +75,67 @@ class RNN(Layer):
                 "(tuple of integers, one integer per RNN state)."
             )
         self.cell = cell
-        self.state_shapes = state_shapes(cell.state_size)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
-        self._batch_size: int | None = None
-        self._kept = KeptStates(len(self.state_shapes))
+        self.unroll = unroll
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self._num_constants: int | None = None
+        self._input_shape: BatchShape | None = None
+        self._kept = KeptStates(len(state_shapes(self.cell.state_size)))
 
     # Shapes and names
 
     @property
     def state_names(self) -> tuple[str, ...]:
         """One short name per state: the cell's own, else state_0, state_1, …"""
-        fallback = tuple(f"state_{index}" for index in range(len(self.state_shapes)))
-        names: tuple[str, ...] = getattr(self.cell, "state_names", fallback)
-        return names
+        return state_names(self.cell)
 
     @property
-    def output_shape(self) -> Shape:
-        """The shape of one output, without batch and time."""
-        size = getattr(self.cell, "output_size", None)
-        return self.state_shapes[0] if size is None else state_shapes(size)[0]
+    def state_shapes(self) -> tuple[Shape, ...]:
+        """The shape of each state, without the batch axis."""
+        return self.shapes_of_states(self._input_shape or self.batch_input_shape)
 
-    def build(self, input_shape: BatchShape) -> None:
-        """Builds the cell for inputs `(batch, time, …)`; a stateful layer starts at zero."""
-        if hasattr(self.cell, "build") and not getattr(self.cell, "built", False):
-            self.cell.build((input_shape[0], *input_shape[2:]))
-            self.cell.built = True
-        self._batch_size = input_shape[0]
+    def shapes_of_states(self, input_shape: BatchShape | None) -> tuple[Shape, ...]:
+        """The shape of each state, without the batch axis, for inputs `(batch, time, …)`."""
+        return state_shapes(self.cell.state_size)
+
+    def shape_of_output(self, input_shape: BatchShape) -> Shape:
+        """The shape of one timestep's output, without the batch axis."""
+        return state_shapes(output_size(self.cell))[0]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the cell for inputs `(batch, time, …)`; a stateful layer starts at zero.
+
+        Without an argument: for the `batch_input_shape` that the layer was given. With constants,
+        a list of the inputs' shape and theirs.
+        """
+        shape, *constants = shapes(input_shape or self.batch_input_shape, self.name)
+        step_shape = (shape[0], *shape[2:])
+        build_cell(self.cell, [step_shape, *constants] if constants else step_shape)
+        if not self.trainable:
+            self.trainable = False  # the cell's new weights, too
+        self._input_shape = (shape[0] if self.stateful else None, None, *shape[2:])
         if self.stateful:
             self.reset_states()
         self.built = True
 
-    def compute_output_shape(self, input_shape: BatchShape) -> Any:
-        batch, time = input_shape[:2]
-        leading = (batch, time) if self.return_sequences else (batch,)
-        output = (*leading, *self.output_shape)
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape, *_ = shapes(input_shape, self.name)
+        leading = shape[:2] if self.return_sequences else shape[:1]
+        output = (*leading, *self.shape_of_output(shape))
         if not self.return_state:
             return output
-        return [output, *((batch, *shape) for shape in self.state_shapes)]
+        return [output, *((shape[0], *state) for state in self.shapes_of_states(shape))]
 
-    def compute_mask(self, inputs: Tensor, mask: Tensor | None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask that goes with the output: `mask` itself if the output has a time axis."""
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         output_mask = mask if self.return_sequences else None
         if not self.return_state:
             return output_mask
-        return [output_mask, *(None for _ in self.state_shapes)]
+        return [output_mask, *(None for _ in self._kept.get())]
 
     # Calling
 
@@ -112,27 +144,47 @@ class RNN(Layer):
         inputs: Tensor | Sequence[Tensor],
         mask: Tensor | None = None,
         initial_state: Tensor | Sequence[Tensor] | None = None,
+        constants: Tensor | Sequence[Tensor] | None = None,
+        training: bool | None = None,
     ) -> Tensor | list[Tensor]:
         """Runs over all timesteps.
 
-        `inputs` is `(B, T, …)`, or a list `[inputs, *initial states]`. `mask (B, T)` is true where
-        a timestep counts: elsewhere the states stay and the output is the one before.
+        `inputs` is `(B, T, …)`, or a list `[inputs, *initial states, *constants]`. `mask (B, T)` is
+        true where a timestep counts: elsewhere the states stay and the output is the one before.
         `initial_state` takes the place of zeros, or of the states that a stateful layer has kept.
+        `constants` are handed to the cell at every timestep. `training` says whether dropout acts;
+        None leaves that to `train()` and `eval()`.
+
+        Raises ValueError where shapes, or the numbers of states and constants, do not fit.
         """
-        if not isinstance(inputs, Tensor):
-            inputs, *given = inputs
-            initial_state = given or initial_state
-        _check_inputs(inputs, mask)  # before building: bad inputs must not shape the weights
-        self.ensure_built(inputs)
-        output, states = self.scan(inputs, self._starting_states(inputs, initial_state), mask)
+        takes = takes_constants(self.cell)
+        states = len(self._kept.get()) if takes else None
+        x, initial_state, constants = sort_out(
+            inputs, initial_state, constants, self._num_constants, states
+        )
+        if constants and not takes:
+            raise ValueError("RNN cell does not support constants")
+        self._check_inputs(x, mask)  # before building: bad inputs must not shape the weights
+        self._build_for(x, constants)
+        starting = self._starting_states(x, initial_state)
+        training = self.training if training is None else training
+        output, final = self.scan(x, starting, mask, constants, training)
         if self.stateful:
-            self._kept.put(states)
-        if not self.return_sequences:
-            output = output[:, -1]
-        return [output, *states] if self.return_state else output
+            self._kept.put(final)
+        returned = [output if self.return_sequences else output[:, -1]]
+        if self.return_state:
+            returned += final
+        penalty = self.activity_regularizer
+        self._activity_losses = [] if penalty is None else [penalty(r) for r in returned]
+        return returned if self.return_state else returned[0]
 
     def scan(
-        self, inputs: Tensor, states: States, mask: Tensor | None = None
+        self,
+        inputs: Tensor,
+        states: States,
+        mask: Tensor | None = None,
+        constants: Sequence[Tensor] | None = None,
+        training: bool = False,
     ) -> tuple[Tensor, States]:
         """The loop alone: outputs of all timesteps `(B, T, …)` and the final states.
 
@@ -141,31 +193,46 @@ class RNN(Layer):
         if self.go_backwards:
             inputs = inputs.flip(1)
             mask = None if mask is None else mask.flip(1)
-        return scan(self.cell, inputs, states, mask)
+        return scan(self.cell, inputs, states, mask, constants, training, self.unroll)
 
-    def _starting_states(
-        self, inputs: Tensor, initial_state: Tensor | Sequence[Tensor] | None
-    ) -> States:
-        if self.stateful and inputs.shape[0] != self._batch_size:
+    def _build_for(self, inputs: Tensor, constants: list[Tensor] | None) -> None:
+        if constants:
+            self._num_constants = len(constants)
+        shapes = [tuple(tensor.shape) for tensor in (inputs, *(constants or ()))]
+        self.ensure_built(inputs, shapes if constants else shapes[0])
+        if self._input_shape is not None:  # a subclass may build without us
+            check_shape(tuple(inputs.shape), self._input_shape, self.name)
+
+    def _check_inputs(self, inputs: Tensor, mask: Tensor | None) -> None:
+        check_ndim(inputs, getattr(self.cell, "input_ndim", None), self.name)
+        if inputs.shape[1] == 0:
+            raise ValueError("A recurrent layer needs at least one timestep.")
+        if self.unroll and inputs.shape[1] == 1:
             raise ValueError(
-                f"Layer {self.name} is stateful and was built for batches of {self._batch_size} "
-                f"samples; it received {inputs.shape[0]}."
+                "Cannot unroll a RNN if the time dimension is undefined or equal to 1."
             )
+        if mask is not None and mask.shape != inputs.shape[:2]:
+            raise ValueError(
+                f"The mask has shape {tuple(mask.shape)}; (batch, time) of the inputs is "
+                f"{tuple(inputs.shape[:2])}."
+            )
+
+    def _starting_states(self, inputs: Tensor, initial_state: Sequence[Tensor] | None) -> States:
         if initial_state is None:
             return tuple(self._kept.get()) if self.stateful else self.get_initial_state(inputs)
-        states = (initial_state,) if isinstance(initial_state, Tensor) else tuple(initial_state)
-        if len(states) != len(self.state_shapes):
+        expected = self.shapes_of_states(tuple(inputs.shape))
+        if len(initial_state) != len(expected):
             raise ValueError(
-                f"Layer has {len(self.state_shapes)} states but was passed "
-                f"{len(states)} initial states."
+                f"Layer has {len(expected)} states but was passed "
+                f"{len(initial_state)} initial states."
             )
-        shapes, batch = self.state_shapes, inputs.shape[0]
-        check_shapes(states, batch, shapes, self.name, "The initial state")
-        return states
+        check_states(initial_state, inputs.shape[0], expected, self.name, "The initial state")
+        return tuple(initial_state)
 
     def get_initial_state(self, inputs: Tensor) -> States:
         """Zeros for each state, with the batch size, dtype and device of `inputs`."""
-        return tuple(inputs.new_zeros(inputs.shape[0], *shape) for shape in self.state_shapes)
+        expected = self.shapes_of_states(tuple(inputs.shape))
+        return tuple(inputs.new_zeros(inputs.shape[0], *shape) for shape in expected)
 
     # States kept between calls
 
@@ -182,54 +249,56 @@ class RNN(Layer):
         """
         if not self.stateful:
             raise AttributeError("Layer must be stateful.")
-        if self._batch_size is None:
+        known = self._input_shape or self.batch_input_shape or (None,)
+        if known[0] is None:
             raise ValueError(
                 "If a RNN is stateful, it needs to know its batch size. Specify the batch size of "
-                "your input tensors: call the layer once, or `build((batch, time, features))`."
+                "your input tensors: pass `batch_input_shape`, call the layer once, or "
+                "`build((batch, time, features))`."
             )
         like = next(self.parameters(), torch.empty(0))
-        batch, shapes = self._batch_size, self.state_shapes
+        expected = self.state_shapes
         if states is None:
-            self._kept.put(tuple(like.new_zeros(batch, *shape) for shape in shapes))
+            self._kept.put(tuple(like.new_zeros(known[0], *shape) for shape in expected))
             return
         given = states if isinstance(states, (list, tuple)) else (states,)
         values = [torch.as_tensor(value) for value in given]
-        if len(values) != len(shapes):
+        if len(values) != len(expected):
             raise ValueError(
-                f"Layer {self.name} expects {len(shapes)} states, but it received {len(values)} "
+                f"Layer {self.name} expects {len(expected)} states, but it received {len(values)} "
                 f"state values. Input received: {states}"
             )
-        check_shapes(values, batch, shapes, self.name, "State")
+        check_states(values, known[0], expected, self.name, "State")
         self._kept.put(tuple(value.to(like) for value in values))
 
     # Configs
 
     def get_config(self) -> dict[str, Any]:
-        cell = {"class_name": type(self.cell).__name__, "config": self.cell.get_config()}
-        return {"cell": cell, **self._own_config()}
+        return {"cell": serialize(self.cell), **self._own_config()}
 
     def _own_config(self) -> dict[str, Any]:
-        return {
+        config = {
             **super().get_config(),
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
             "stateful": self.stateful,
+            "unroll": self.unroll,
         }
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        if self._num_constants is not None:
+            config["num_constants"] = self._num_constants
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A new layer; its cell's class must be registered."""
-        return cls(**{**config, "cell": deserialize(config["cell"])})
+        return cls._with_constants({**config, "cell": deserialize(config["cell"])})
 
-
-def _check_inputs(inputs: Tensor, mask: Tensor | None) -> None:
-    if inputs.ndim < 3:
-        raise ValueError(f"A recurrent layer takes (batch, time, …), not {tuple(inputs.shape)}.")
-    if inputs.shape[1] == 0:
-        raise ValueError("A recurrent layer needs at least one timestep.")
-    if mask is not None and mask.shape != inputs.shape[:2]:
-        raise ValueError(
-            f"The mask has shape {tuple(mask.shape)}; (batch, time) of the inputs is "
-            f"{tuple(inputs.shape[:2])}."
-        )
+    @classmethod
+    def _with_constants(cls, arguments: dict[str, Any]) -> Self:
+        count = arguments.pop("num_constants", None)
+        layer = cls(**arguments)
+        layer._num_constants = count
+        return layer

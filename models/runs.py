@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from models.layer import deserialize, serialize
+from models.registry import deserialize, serialize
 from models.sequential import Sequential
 
 if TYPE_CHECKING:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from models.dense import Dense
-from models.layer import BatchShape, Layer, deserialize, register, serialize
+from models.layer import BatchShape, Layer
+from models.registry import deserialize, register, serialize
 from models.rnn import RNN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from models.cells.base import States
+    from models.cells import States
+    from models.layer import LayerOptions
 
 
 @register
 class Sequential(Layer):
-    """Maps frames `(B, T, D)` to outputs `(B, T, …)`, one per timestep.
+    """Maps frames `(B, T, …)` to outputs, one per timestep or one in all.
 
-    Recurrent layers inside have return_sequences=True and return_state=False. The states of all of
-    them, in layer order, form one flat tuple; `states_spec` names them.
+    One in all where the last recurrent layer has return_sequences=False; the ones before it have
+    True. None has return_state: the states of all of them, in layer order, form one flat tuple, and
+    `states_spec` names them. A mask reaches all layers; a `Masking` makes one.
 
-    `input_name` and `output_name` are what callers of a served model will see.
+    `input_name` and `output_name` are what callers of a served model will see. A first layer with
+    `batch_input_shape` builds the model at once.
     """
 
     input_name: str
@@ -35,19 +39,23 @@ class Sequential(Layer):
         layers: Sequence[Layer],
         input_name: str = "frames",
         output_name: str = "output",
-        name: str | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name)
+        super().__init__(**options)
         if not layers:
             raise ValueError("A Sequential needs at least one layer.")
         for layer in layers:
             _check_layer(layer)
             _check_name(layer)
+        _check_sequences(layers)
         self.input_name = input_name
         self.output_name = output_name
         _name_apart(layers)
         self.stack = nn.ModuleDict({layer.name: layer for layer in layers})
         self._input_shape: BatchShape | None = None
+        first = layers[0].batch_input_shape
+        if first is not None:
+            self.build(first)
 
     @property
     def layers(self) -> list[Layer]:
@@ -78,6 +86,8 @@ class Sequential(Layer):
             if not layer.built:
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)
+        if not self.trainable:
+            self.trainable = False  # the new weights, too
         self.built = True
 
     def compute_output_shape(self, input_shape: BatchShape) -> BatchShape:
@@ -93,7 +103,7 @@ class Sequential(Layer):
         mask: Tensor | None = None,
         initial_state: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Outputs `(B, T, …)` for `inputs (B, T, D)`; `mask (B, T)` is true where one counts."""
+        """Outputs for `inputs (B, T, …)`; `mask (B, T)` is true where a timestep counts."""
         return self._run(self.layers, inputs, mask, initial_state)
 
     def logits(
@@ -113,7 +123,7 @@ class Sequential(Layer):
         return head.logits(self._run(body, inputs, mask, initial_state))
 
     def step(self, inputs: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, States]:
-        """Pure: frames `(B, T, D)`, T ≥ 1, and the states → outputs `(B, T, …)`, new states."""
+        """Pure: frames `(B, T, …)`, T ≥ 1, and the states → outputs, new states."""
         self.ensure_built(inputs)
         x = inputs
         parts = self._split(states)
@@ -122,6 +132,7 @@ class Sequential(Layer):
             if isinstance(layer, RNN):
                 x, final = layer.scan(x, parts.pop(0))
                 new_states.extend(final)
+                x = x if layer.return_sequences else x[:, -1]
             else:
                 x = layer(x)
         return x, tuple(new_states)
@@ -135,10 +146,12 @@ class Sequential(Layer):
     ) -> Tensor:
         parts = None if initial_state is None else self._split(initial_state)
         for layer in layers:
+            after = layer.compute_mask(x, mask)
             if isinstance(layer, RNN):
                 x = layer(x, mask=mask, initial_state=parts and parts.pop(0))
             else:
                 x = layer(x)
+            mask = after
         return x
 
     # States
@@ -198,11 +211,19 @@ class Sequential(Layer):
 def _check_layer(layer: Layer) -> None:
     if not isinstance(layer, Layer):
         raise TypeError(f"A Sequential takes layers of this package, not {type(layer).__name__}.")
-    if isinstance(layer, RNN) and (layer.return_state or not layer.return_sequences):
+    if isinstance(layer, RNN) and layer.return_state:
         raise ValueError(
-            f"A Sequential puts out every timestep: {layer.name} needs return_sequences=True and "
+            f"A Sequential hands one tensor from layer to layer: {layer.name} needs "
             "return_state=False."
         )
+
+
+def _check_sequences(layers: Sequence[Layer]) -> None:
+    for layer in [layer for layer in layers if isinstance(layer, RNN)][:-1]:
+        if not layer.return_sequences:
+            raise ValueError(
+                f"{layer.name} needs return_sequences=True: another recurrent layer comes after it."
+            )
 
 
 def _check_name(layer: Layer) -> None:

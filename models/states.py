@@ -23,7 +23,7 @@ def state_shapes(size: Any) -> tuple[Shape, ...]:
     return tuple(tuple(s) if isinstance(s, (list, tuple)) else (int(s),) for s in sizes)
 
 
-def check_shapes(
+def check_states(
     states: Sequence[Tensor], batch: int, shapes: Sequence[Shape], layer: str, what: str
 ) -> None:
     """ValueError unless each state is `(batch, *shape)`; `what` begins the message."""

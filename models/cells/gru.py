@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+import torch
 
 from models import activations
 from models.cells.base import Cell, States
-from models.layer import register
+from models.cells.dropout import NO_DROPOUT, DropoutMasks, dropped
+from models.cells.implementation import checked
+from models.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.activations import Activation, ActivationLike
+    from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
+    from models.layer import LayerOptions
+    from models.regularizers import RegularizerLike
 
 
 @register
@@ -25,7 +32,8 @@ class GRUCell(Cell):
         h = z ∘ h + (1 - z) ∘ ĥ
 
     with s = `recurrent_activation`. With reset_after the recurrent side has a bias of its own,
-    which z and r add as well.
+    which z and r add as well. Dropout of h goes for the products, and with implementation 2 for the
+    last line as well, as in Keras.
 
     Weights: `kernel (D, 3u)`, `recurrent_kernel (u, 3u)`, and `bias (3u,)`, with reset_after
     `bias (2, 3u)`: row 0 for the input, row 1 for the recurrent side.
@@ -46,8 +54,17 @@ class GRUCell(Cell):
         kernel_initializer: InitializerLike = "glorot_uniform",
         recurrent_initializer: InitializerLike = "orthogonal",
         bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        implementation: int = 1,
         reset_after: bool = False,
-        name: str | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(
             units,
@@ -56,44 +73,57 @@ class GRUCell(Cell):
             kernel_initializer,
             recurrent_initializer,
             bias_initializer,
-            name,
+            kernel_regularizer,
+            recurrent_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+            recurrent_constraint,
+            bias_constraint,
+            dropout,
+            recurrent_dropout,
+            **options,
         )
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = reset_after
+        self.implementation = checked(implementation)
 
-    def make_bias(self) -> Tensor:
-        if not self.reset_after:
-            return super().make_bias()
-        return self.bias_initializer((2, self.gates * self.units))
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, *super().bias_shape()) if self.reset_after else super().bias_shape()
 
-    def project(self, inputs: Tensor) -> Tensor:
-        if not self.reset_after:
-            return super().project(inputs)
-        projected = inputs @ self.kernel
-        return projected + self.bias[0] if self.use_bias else projected
+    def input_bias(self) -> Tensor | None:
+        return self.bias[0] if self.reset_after and self.bias is not None else self.bias
 
-    def step(self, projected: Tensor, states: States) -> tuple[Tensor, States]:
+    def recurrent_bias(self) -> Tensor | None:
+        """The recurrent side's own bias, `(3u,)`: with reset_after only."""
+        return self.bias[1] if self.reset_after and self.bias is not None else None
+
+    def step(
+        self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
+    ) -> tuple[Tensor, States]:
         (h,) = states
-        update = self._step_reset_after if self.reset_after else self._step_reset_before
-        h = update(projected, h)
+        seen = dropped(h, masks.recurrent, self.gates)
+        if self.implementation == 2:
+            h = seen[0]
+        update = self._after if self.reset_after else self._before
+        z, candidate = update(projected, seen)
+        h = z * h + (1 - z) * candidate
         return h, (h,)
 
-    def _step_reset_before(self, projected: Tensor, h: Tensor) -> Tensor:
-        recurrent_zr, recurrent_h = _gates_and_candidate(self.recurrent_kernel)
+    def _before(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        kernel_zr, kernel_h = _gates_and_candidate(self.recurrent_kernel)
         x_zr, x_h = _gates_and_candidate(projected)
-        z, r = self._gates(x_zr + h @ recurrent_zr)
-        candidate = self.activation(x_h + (r * h) @ recurrent_h)
-        return z * h + (1 - z) * candidate
+        z, r = self._gates(x_zr + _products(seen[:2], kernel_zr))
+        return z, self.activation(x_h + (r * seen[2]) @ kernel_h)
 
-    def _step_reset_after(self, projected: Tensor, h: Tensor) -> Tensor:
-        recurrent = h @ self.recurrent_kernel
-        if self.use_bias:
-            recurrent = recurrent + self.bias[1]
+    def _after(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        recurrent = _products(seen, self.recurrent_kernel)
+        bias = self.recurrent_bias()
+        if bias is not None:
+            recurrent = recurrent + bias
         x_zr, x_h = _gates_and_candidate(projected)
         h_zr, h_h = _gates_and_candidate(recurrent)
         z, r = self._gates(x_zr + h_zr)
-        candidate = self.activation(x_h + r * h_h)
-        return z * h + (1 - z) * candidate
+        return z, self.activation(x_h + r * h_h)
 
     def _gates(self, zr: Tensor) -> tuple[Tensor, Tensor]:
         """Each gate by itself: softmax does not act on elements alone."""
@@ -104,6 +134,7 @@ class GRUCell(Cell):
         return {
             **super().get_config(),
             "recurrent_activation": activations.serialize(self.recurrent_activation),
+            "implementation": self.implementation,
             "reset_after": self.reset_after,
         }
 
@@ -112,3 +143,11 @@ def _gates_and_candidate(x: Tensor) -> tuple[Tensor, Tensor]:
     """`(…, 3u)` → the part of z and r `(…, 2u)`, the part of the candidate `(…, u)`."""
     u = x.shape[-1] // 3
     return x[..., : 2 * u], x[..., 2 * u :]
+
+
+def _products(seen: tuple[Tensor, ...], kernel: Tensor) -> Tensor:
+    """Each gate's h times that gate's part of `kernel`; one product where all see the same h."""
+    if all(h is seen[0] for h in seen):
+        return seen[0] @ kernel
+    kernels = kernel.chunk(len(seen), dim=-1)
+    return torch.cat([h @ k for h, k in zip(seen, kernels, strict=True)], dim=-1)

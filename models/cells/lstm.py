@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
 
 from models import activations
-from models.cells.base import Cell, States
-from models.layer import register
+from models.cells.base import Cell, States, gate_by_gate
+from models.cells.dropout import NO_DROPOUT, DropoutMasks
+from models.cells.implementation import checked
+from models.registry import register
 
 if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
+    from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
+    from models.layer import LayerOptions
+    from models.regularizers import RegularizerLike
 
 
 @register
@@ -45,7 +50,16 @@ class LSTMCell(Cell):
         recurrent_initializer: InitializerLike = "orthogonal",
         bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
-        name: str | None = None,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        implementation: int = 1,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(
             units,
@@ -54,31 +68,49 @@ class LSTMCell(Cell):
             kernel_initializer,
             recurrent_initializer,
             bias_initializer,
-            name,
+            kernel_regularizer,
+            recurrent_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+            recurrent_constraint,
+            bias_constraint,
+            dropout,
+            recurrent_dropout,
+            **options,
         )
         self.recurrent_activation = activations.get(recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
+        self.implementation = checked(implementation)
 
-    def make_bias(self) -> Tensor:
+    def initial_bias(self, shape: Any) -> Tensor:
         if not self.unit_forget_bias:
-            return super().make_bias()
+            return super().initial_bias(shape)
         u = self.units
         first, last = self.bias_initializer((u,)), self.bias_initializer((2 * u,))
         return torch.cat([first, torch.ones(u), last])
 
-    def step(self, projected: Tensor, states: States) -> tuple[Tensor, States]:
+    def step(
+        self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
+    ) -> tuple[Tensor, States]:
         h, c = states
-        z_i, z_f, z_c, z_o = (projected + h @ self.recurrent_kernel).chunk(4, dim=-1)
-        i = self.recurrent_activation(z_i)
-        f = self.recurrent_activation(z_f)
-        o = self.recurrent_activation(z_o)
-        c = f * c + i * self.activation(z_c)
-        h = o * self.activation(c)
-        return h, (h, c)
+        z = projected + gate_by_gate(self.product, h, self.recurrent_kernel, masks.recurrent)
+        return lstm_step(z, c, self.activation, self.recurrent_activation)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "recurrent_activation": activations.serialize(self.recurrent_activation),
             "unit_forget_bias": self.unit_forget_bias,
+            "implementation": self.implementation,
         }
+
+
+def lstm_step(
+    z: Tensor, c: Tensor, activation: Activation, recurrent_activation: Activation, axis: int = -1
+) -> tuple[Tensor, States]:
+    """The step from `z`, the gates' sums side by side along `axis`, and the old `c`."""
+    z_i, z_f, z_c, z_o = z.chunk(4, dim=axis)
+    i, f, o = recurrent_activation(z_i), recurrent_activation(z_f), recurrent_activation(z_o)
+    c = f * c + i * activation(z_c)
+    h = o * activation(c)
+    return h, (h, c)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from models.cells.base import Cell, States
-from models.layer import register
+from models.cells.base import Cell, States, gate_by_gate
+from models.cells.dropout import NO_DROPOUT, DropoutMasks
+from models.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.activations import ActivationLike
+    from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
+    from models.layer import LayerOptions
+    from models.regularizers import RegularizerLike
 
 
 @register
@@ -32,7 +36,15 @@ class SimpleRNNCell(Cell):
         kernel_initializer: InitializerLike = "glorot_uniform",
         recurrent_initializer: InitializerLike = "orthogonal",
         bias_initializer: InitializerLike = "zeros",
-        name: str | None = None,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(
             units,
@@ -41,10 +53,21 @@ class SimpleRNNCell(Cell):
             kernel_initializer,
             recurrent_initializer,
             bias_initializer,
-            name,
+            kernel_regularizer,
+            recurrent_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+            recurrent_constraint,
+            bias_constraint,
+            dropout,
+            recurrent_dropout,
+            **options,
         )
 
-    def step(self, projected: Tensor, states: States) -> tuple[Tensor, States]:
+    def step(
+        self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
+    ) -> tuple[Tensor, States]:
         (h,) = states
-        h = self.activation(projected + h @ self.recurrent_kernel)
+        recurrent = gate_by_gate(self.product, h, self.recurrent_kernel, masks.recurrent)
+        h = self.activation(projected + recurrent)
         return h, (h,)

@@ -7,9 +7,9 @@ that is what the fans, the orthogonality and the repeated identity refer to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from models.identifiers import Family
 from models.initializers.base import Initializer
 from models.initializers.fixed import Constant, Identity, Ones, Zeros
 from models.initializers.random import (
@@ -22,6 +22,8 @@ from models.initializers.random import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import Tensor
 
     from models.initializers.base import Shape
@@ -40,14 +42,73 @@ __all__ = [
     "Zeros",
     "fans",
     "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
     "serialize",
 ]
 
-InitializerLike: TypeAlias = "str | Mapping[str, Any] | Callable[[Shape], Tensor]"
+Initialize: TypeAlias = "Callable[[Shape], Tensor]"
+InitializerLike: TypeAlias = "str | Mapping[str, Any] | Initialize"
 
-CLASSES: dict[str, type[Initializer]] = {
-    cls.__name__: cls
-    for cls in (
+
+def glorot_uniform(seed: int | None = None) -> Initializer:
+    """Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010)."""
+    return VarianceScaling(1.0, "fan_avg", "uniform", seed)
+
+
+def glorot_normal(seed: int | None = None) -> Initializer:
+    """Truncated normal of variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010)."""
+    return VarianceScaling(1.0, "fan_avg", "normal", seed)
+
+
+def he_uniform(seed: int | None = None) -> Initializer:
+    """Uniform within `sqrt(6 / fan_in)` (He et al. 2015)."""
+    return VarianceScaling(2.0, "fan_in", "uniform", seed)
+
+
+def he_normal(seed: int | None = None) -> Initializer:
+    """Truncated normal of variance `2 / fan_in` (He et al. 2015)."""
+    return VarianceScaling(2.0, "fan_in", "normal", seed)
+
+
+def lecun_uniform(seed: int | None = None) -> Initializer:
+    """Uniform within `sqrt(3 / fan_in)` (LeCun et al. 1998)."""
+    return VarianceScaling(1.0, "fan_in", "uniform", seed)
+
+
+def lecun_normal(seed: int | None = None) -> Initializer:
+    """Truncated normal of variance `1 / fan_in` (LeCun et al. 1998)."""
+    return VarianceScaling(1.0, "fan_in", "normal", seed)
+
+
+NAMED: dict[str, Callable[[], Initializer]] = {
+    "constant": Constant,
+    "glorot_normal": glorot_normal,
+    "glorot_uniform": glorot_uniform,
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "identity": Identity,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+    "normal": RandomNormal,
+    "one": Ones,
+    "ones": Ones,
+    "orthogonal": Orthogonal,
+    "random_normal": RandomNormal,
+    "random_uniform": RandomUniform,
+    "truncated_normal": TruncatedNormal,
+    "uniform": RandomUniform,
+    "zero": Zeros,
+    "zeros": Zeros,
+}
+
+_FAMILY: Family[Initialize] = Family(
+    "initializer",
+    (
         Constant,
         Identity,
         Ones,
@@ -57,54 +118,7 @@ CLASSES: dict[str, type[Initializer]] = {
         TruncatedNormal,
         VarianceScaling,
         Zeros,
-    )
-}
-
-NAMED: dict[str, Callable[[], Initializer]] = {
-    "constant": Constant,
-    "glorot_normal": lambda: VarianceScaling(1.0, "fan_avg", "normal"),
-    "glorot_uniform": lambda: VarianceScaling(1.0, "fan_avg", "uniform"),
-    "he_normal": lambda: VarianceScaling(2.0, "fan_in", "normal"),
-    "he_uniform": lambda: VarianceScaling(2.0, "fan_in", "uniform"),
-    "identity": Identity,
-    "lecun_normal": lambda: VarianceScaling(1.0, "fan_in", "normal"),
-    "lecun_uniform": lambda: VarianceScaling(1.0, "fan_in", "uniform"),
-    "normal": RandomNormal,
-    "ones": Ones,
-    "orthogonal": Orthogonal,
-    "random_normal": RandomNormal,
-    "random_uniform": RandomUniform,
-    "truncated_normal": TruncatedNormal,
-    "uniform": RandomUniform,
-    "zeros": Zeros,
-}
-
-
-def get(identifier: InitializerLike) -> Callable[[Shape], Tensor]:
-    """The initialiser that a name, a config or a callable stands for.
-
-    A config is `{"class_name": …, "config": {…}}`, what `serialize` gives. Raises ValueError for an
-    unknown name or class.
-    """
-    if isinstance(identifier, Mapping):
-        name = identifier["class_name"]
-        if name not in CLASSES:
-            raise ValueError(f"Unknown initializer: {name}. Known are {', '.join(CLASSES)}.")
-        return CLASSES[name](**identifier["config"])
-    if callable(identifier):
-        return identifier
-    if identifier not in NAMED:
-        raise ValueError(
-            f"Unknown initializer: {identifier}. Known are {', '.join(NAMED)}, or pass a callable."
-        )
-    return NAMED[identifier]()
-
-
-def serialize(initializer: Callable[[Shape], Tensor]) -> dict[str, Any]:
-    """A config for `get`; ValueError for a callable that is not an `Initializer`."""
-    if not isinstance(initializer, Initializer):
-        raise ValueError(
-            f"{initializer!r} is not an Initializer, so no config can hold it. "
-            f"Use one of {', '.join(NAMED)}."
-        )
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    ),
+    NAMED,
+)
+get, serialize = _FAMILY.get, _FAMILY.serialize

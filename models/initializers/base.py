@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from models.identifiers import Configurable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,12 +15,8 @@ Shape: TypeAlias = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Initializer:
+class Initializer(Configurable):
     """Base: `initializer(shape) -> Tensor`. Subclasses are dataclasses of their arguments."""
 
     def __call__(self, shape: Shape) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} does not say how to fill a tensor")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal initialiser."""
-        return asdict(self)

@@ -121,5 +121,5 @@ def test_names() -> None:
     ]
     assert LSTM(1).name == "lstm"
     assert LSTM(1, name="memory").name == "memory"
-    with pytest.raises(ValueError, match="snake case"):
+    with pytest.raises(ValueError, match="letters, digits, '_' and '-' only, not 'My LSTM'"):
         LSTM(1, name="My LSTM")

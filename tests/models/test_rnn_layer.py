@@ -459,14 +459,14 @@ def test_stateful_keeps_its_batch_size() -> None:
     layer = LSTM(UNITS, stateful=True)
     layer(random_inputs(batch=2))
 
-    with pytest.raises(ValueError, match="built for batches of 2 samples; it received 3"):
+    with pytest.raises(ValueError, match=r"expected shape=\(2, None, 3\), found shape=\(3, 5, 3\)"):
         layer(random_inputs(batch=3))
 
 
 @pytest.mark.parametrize(
     ("inputs", "mask", "message"),
     [
-        (torch.zeros(2, FEATURES), None, r"takes \(batch, time, …\), not \(2, 3\)"),
+        (torch.zeros(2, FEATURES), None, "layer lstm: expected ndim=3, found ndim=2"),
         (torch.zeros(2, 0, FEATURES), None, "at least one timestep"),
         (torch.zeros(2, 5, FEATURES), torch.ones(2, 4), r"mask has shape \(2, 4\)"),
     ],

@@ -136,8 +136,8 @@ def test_causal() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="at least one layer"):
         Sequential([])
-    with pytest.raises(ValueError, match="lstm needs return_sequences=True"):
-        Sequential([LSTM(2)])
+    with pytest.raises(ValueError, match="lstm needs return_sequences=True: another recurrent"):
+        Sequential([LSTM(2), LSTM(2)])
     with pytest.raises(ValueError, match="return_state=False"):
         Sequential([LSTM(2, return_sequences=True, return_state=True)])
     with pytest.raises(ValueError, match="used twice: a"):

@@ -1,0 +1,77 @@
+"""The cells of CuDNNGRU and CuDNNLSTM: two biases, side by side in one vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.cells.gru import GRUCell
+from models.cells.lstm import LSTMCell
+from models.registry import register
+
+_FIXED = (
+    "activation",
+    "recurrent_activation",
+    "use_bias",
+    "dropout",
+    "recurrent_dropout",
+    "implementation",
+    "reset_after",
+)
+
+
+@register
+class CuDNNGRUCell(GRUCell):
+    """`GRUCell(reset_after=True, recurrent_activation="sigmoid")` with `bias (6u,)`.
+
+    The first half of the bias is the input's, the second the recurrent side's.
+    """
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(units, **options, recurrent_activation="sigmoid", reset_after=True)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (6 * self.units,)
+
+    def input_bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias[: 3 * self.units]
+
+    def recurrent_bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias[3 * self.units :]
+
+    def get_config(self) -> dict[str, Any]:
+        return _free(super().get_config())
+
+
+@register
+class CuDNNLSTMCell(LSTMCell):
+    """`LSTMCell(recurrent_activation="sigmoid")` with `bias (8u,)`: the sum of its halves counts.
+
+    `unit_forget_bias` puts its ones into the second half.
+    """
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(units, **options, recurrent_activation="sigmoid")
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (8 * self.units,)
+
+    def initial_bias(self, shape: Any) -> Tensor:
+        if not self.unit_forget_bias:
+            return self.bias_initializer(shape)
+        u = self.units
+        first, last = self.bias_initializer((5 * u,)), self.bias_initializer((2 * u,))
+        return torch.cat([first, torch.ones(u), last])
+
+    def input_bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias.reshape(2, -1).sum(0)
+
+    def get_config(self) -> dict[str, Any]:
+        return _free(super().get_config())
+
+
+def _free(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without the options that cuDNN decides."""
+    return {key: value for key, value in config.items() if key not in _FIXED}

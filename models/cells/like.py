@@ -1,0 +1,46 @@
+"""What any object must have to be a cell, and what it may have besides."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from models.cells.base import States
+
+
+class CellLike(Protocol):
+    """A cell: it need not be a layer, nor torch's.
+
+    `state_size`: an int, or a sequence with an int or a shape per state. Besides, a cell may have
+    `output_size` (else that of the first state), `state_names`, `build(input_shape)`, and its
+    `call` may take `constants` (a list of tensors) and `training`.
+    """
+
+    @property
+    def state_size(self) -> Any: ...
+
+    def call(self, inputs: Tensor, states: States) -> tuple[Tensor, Sequence[Tensor]]:
+        """One timestep `(B, …)` and the states → output and new states."""
+
+
+def accepted(cell: Any, **keywords: Any) -> dict[str, Any]:
+    """Those of `keywords` that are not None and that `cell.call` takes."""
+    taken = inspect.signature(cell.call).parameters
+    return {name: value for name, value in keywords.items() if value is not None and name in taken}
+
+
+def takes_constants(cell: Any) -> bool:
+    """Whether `cell.call` has an argument `constants`."""
+    return "constants" in inspect.signature(cell.call).parameters
+
+
+def build_cell(cell: Any, input_shape: Any) -> None:
+    """Builds a cell once, if it can be built."""
+    if hasattr(cell, "build") and not getattr(cell, "built", False):
+        cell.build(input_shape)
+        cell.built = True

@@ -1,0 +1,107 @@
+"""ConvLSTM2D: ConvLSTM2DCell over time, for sequences of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+from models.cells import ConvLSTM2DCell
+from models.recurrent.base import CellRNN
+from models.registry import register
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.activations import ActivationLike
+    from models.constraints import ConstraintLike
+    from models.initializers import InitializerLike
+    from models.layer import BatchShape, LayerOptions
+    from models.regularizers import RegularizerLike
+
+
+@register
+class ConvLSTM2D(CellRNN):
+    """Convolutional LSTM layer: see `ConvLSTM2DCell` for the step, `RNN` for the rest.
+
+    Inputs `(B, T, rows, cols, C)`, outputs `(B, T, rows', cols', filters)` or the last one alone;
+    with data_format="channels_first" the channels stand before the rows.
+    """
+
+    cell: ConvLSTM2DCell
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "hard_sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        return_sequences: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_state: bool = False,
+        unroll: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        if unroll:
+            raise TypeError("Unrolling isn't possible with convolutional RNNs.")
+        cell = ConvLSTM2DCell(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            recurrent_activation=recurrent_activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            unit_forget_bias=unit_forget_bias,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+        )
+        super().__init__(
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            activity_regularizer=activity_regularizer,
+            **options,
+        )
+
+    def shapes_of_states(self, input_shape: BatchShape | None) -> tuple[Any, ...]:
+        """Both states have the size that the images have after the convolution."""
+        if input_shape is None:
+            raise ValueError(
+                f"The size of {self.name}'s states depends on that of its inputs: build it, call "
+                "it, or pass `batch_input_shape` first."
+            )
+        return (self.cell.state_shape((input_shape[0], *input_shape[2:])),) * 2
+
+    def shape_of_output(self, input_shape: BatchShape) -> Any:
+        return self.shapes_of_states(input_shape)[0]
