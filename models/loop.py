@@ -83,7 +83,9 @@ def _hoist(
     """
     if isinstance(cell, Cell) and type(cell).call is Cell.call:
         masks = cell.dropout_masks(inputs[:, 0], states, training)
-        return partial(cell.step, masks=masks), cell.project(inputs, masks).unbind(1)
+        time_first = inputs.transpose(0, 1).contiguous()  # one product; slices lie together
+        projected = cell.project(time_first, masks)
+        return partial(cell.step, masks=masks), projected.unbind(0)
     keywords = accepted(cell, constants=constants, training=training)
     return partial(cell.call, **keywords), inputs.unbind(1)
 

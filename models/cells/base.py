@@ -11,7 +11,7 @@ The built-in cells split that function in two, so that the layer can do the firs
 timesteps as one matrix product and only the second in its loop:
 
     projected = cell.project(inputs, masks)                      # x W + b, for all timesteps
-    output, new_states = cell.step(projected[:, t], states, masks)  # all that needs the states
+    output, new_states = cell.step(projected[t], states, masks)  # all that needs the states
 
 `masks` are those of dropout, drawn once per call of the layer by `cell.dropout_masks`.
 """
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from models import activations, constraints, initializers, regularizers
-from models.cells.dropout import NO_DROPOUT, DropoutMasks, Masks, draw, dropped, over_time
+from models.cells.dropout import NO_DROPOUT, DropoutMasks, Masks, draw, dropped
 from models.layer import BatchShape, Layer
 
 if TYPE_CHECKING:
@@ -178,18 +178,33 @@ class Cell(Layer):
         return training and (0 < self.dropout < 1 or 0 < self.recurrent_dropout < 1)
 
     def product(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """What the kernel does to inputs, `(…, D) → (…, G·u)`."""
+        """What the kernel does to inputs, `(…, B, D) → (…, B, G·u)`."""
         return x @ kernel
+
+    def recurrent_product(self, h: Tensor, kernel: Tensor) -> Tensor:
+        """What the recurrent kernel does to h, `(B, u) → (B, G·u)`."""
+        return h @ kernel
 
     def input_bias(self) -> Tensor | None:
         """The bias that is added to the projected inputs."""
         return self.bias
 
     def project(self, inputs: Tensor, masks: DropoutMasks = NO_DROPOUT) -> Tensor:
-        """The part of a step that needs no state, of all timesteps: `(B, T, D) → (B, T, G·u)`."""
-        projected = gate_by_gate(self.product, inputs, self.kernel, over_time(masks.inputs))
+        """The part of a step that needs no state: `(…, B, D) → (…, B, G·u)`.
+
+        The axis in front, if there is one, is time.
+        """
+        projected = gate_by_gate(self.product, inputs, self.kernel, masks.inputs)
         bias = self.input_bias()
         return projected if bias is None else projected + bias
+
+    def sums(self, projected: Tensor, h: Tensor, masks: DropoutMasks) -> Tensor:
+        """`projected + h · recurrent_kernel`, each gate's h as its mask leaves it."""
+        if masks.recurrent is None and projected.ndim == 2:
+            return torch.addmm(projected, h, self.recurrent_kernel)
+        return projected + gate_by_gate(
+            self.recurrent_product, h, self.recurrent_kernel, masks.recurrent
+        )
 
     def step(
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
@@ -203,7 +218,7 @@ class Cell(Layer):
         """One timestep: `(B, D)` and the states → output `(B, u)`, new states."""
         training = self.training if training is None else training
         masks = self.dropout_masks(inputs, states, training)
-        return self.step(self.project(inputs.unsqueeze(1), masks).squeeze(1), states, masks)
+        return self.step(self.project(inputs, masks), states, masks)
 
     def get_initial_state(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models import activations
-from models.cells.base import Cell, States, gate_by_gate
+from models.cells.base import Cell, States
 from models.cells.convolution import Pair, convolve, output_length, pair
 from models.cells.dropout import NO_DROPOUT, DropoutMasks
 from models.cells.lstm import lstm_step
@@ -142,24 +142,22 @@ class ConvLSTM2DCell(Cell):
     # The step: products are always (…, rows, cols, 4·filters), whatever the data format
 
     def product(self, x: Tensor, kernel: Tensor) -> Tensor:
-        y = self._convolve(x.flatten(0, 1), kernel, self.padding, self.strides, self.dilation_rate)
-        return y.reshape(*x.shape[:2], *y.shape[1:])
+        images = x.reshape(-1, *x.shape[-3:])
+        y = self._convolve(images, kernel, self.padding, self.strides, self.dilation_rate)
+        return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+    def recurrent_product(self, h: Tensor, kernel: Tensor) -> Tensor:
+        return self._convolve(h, kernel, "same")
 
     def step(
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         h, c = states
-        z = projected + gate_by_gate(
-            self._convolve_state, h, self.recurrent_kernel, masks.recurrent
-        )
-        activations = (self.activation, self.recurrent_activation)
-        _, (h, c) = lstm_step(z, self._channels_last(c), *activations)
+        z = self.sums(projected, h, masks)
+        _, (h, c) = lstm_step(z, self._channels_last(c), self.activation, self.recurrent_activation)
         if self.data_format == CHANNELS_FIRST:
             h, c = h.movedim(-1, 1), c.movedim(-1, 1)
         return h, (h, c)
-
-    def _convolve_state(self, h: Tensor, kernel: Tensor) -> Tensor:
-        return self._convolve(h, kernel, "same")
 
     def _convolve(
         self,

@@ -34,11 +34,6 @@ def draw(like: Tensor, rate: float, count: int) -> Masks:
     return tuple(functional.dropout(ones, rate) for _ in range(count))
 
 
-def over_time(masks: Masks) -> Masks:
-    """Masks `(B, …)` for inputs `(B, T, …)`."""
-    return None if masks is None else tuple(mask.unsqueeze(1) for mask in masks)
-
-
 def dropped(x: Tensor, masks: Masks, gates: int) -> tuple[Tensor, ...]:
     """`x` as each of `gates` gates sees it."""
     if masks is None:

@@ -106,24 +106,23 @@ class GRUCell(Cell):
             h = seen[0]
         update = self._after if self.reset_after else self._before
         z, candidate = update(projected, seen)
-        h = z * h + (1 - z) * candidate
+        h = torch.lerp(candidate, h, z)  # z ∘ h + (1 - z) ∘ ĥ
         return h, (h,)
 
     def _before(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         kernel_zr, kernel_h = _gates_and_candidate(self.recurrent_kernel)
         x_zr, x_h = _gates_and_candidate(projected)
-        z, r = self._gates(x_zr + _products(seen[:2], kernel_zr))
-        return z, self.activation(x_h + (r * seen[2]) @ kernel_h)
+        z, r = self._gates(_sums(x_zr, seen[:2], kernel_zr))
+        return z, self.activation(torch.addmm(x_h, r * seen[2], kernel_h))
 
     def _after(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        recurrent = _products(seen, self.recurrent_kernel)
         bias = self.recurrent_bias()
-        if bias is not None:
-            recurrent = recurrent + bias
+        bias = projected.new_zeros(()) if bias is None else bias
+        recurrent = _sums(bias, seen, self.recurrent_kernel)
         x_zr, x_h = _gates_and_candidate(projected)
         h_zr, h_h = _gates_and_candidate(recurrent)
         z, r = self._gates(x_zr + h_zr)
-        return z, self.activation(x_h + r * h_h)
+        return z, self.activation(torch.addcmul(x_h, r, h_h))
 
     def _gates(self, zr: Tensor) -> tuple[Tensor, Tensor]:
         """Each gate by itself: softmax does not act on elements alone."""
@@ -145,9 +144,9 @@ def _gates_and_candidate(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., : 2 * u], x[..., 2 * u :]
 
 
-def _products(seen: tuple[Tensor, ...], kernel: Tensor) -> Tensor:
-    """Each gate's h times that gate's part of `kernel`; one product where all see the same h."""
+def _sums(x: Tensor, seen: tuple[Tensor, ...], kernel: Tensor) -> Tensor:
+    """`x` plus each gate's h times that gate's part of `kernel`: one product if all see one h."""
     if all(h is seen[0] for h in seen):
-        return seen[0] @ kernel
+        return torch.addmm(x, seen[0], kernel)
     kernels = kernel.chunk(len(seen), dim=-1)
-    return torch.cat([h @ k for h, k in zip(seen, kernels, strict=True)], dim=-1)
+    return x + torch.cat([h @ k for h, k in zip(seen, kernels, strict=True)], dim=-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models import activations
-from models.cells.base import Cell, States, gate_by_gate
+from models.cells.base import Cell, States
 from models.cells.dropout import NO_DROPOUT, DropoutMasks
 from models.cells.implementation import checked
 from models.registry import register
@@ -93,7 +93,7 @@ class LSTMCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         h, c = states
-        z = projected + gate_by_gate(self.product, h, self.recurrent_kernel, masks.recurrent)
+        z = self.sums(projected, h, masks)
         return lstm_step(z, c, self.activation, self.recurrent_activation)
 
     def get_config(self) -> dict[str, Any]:
@@ -111,6 +111,6 @@ def lstm_step(
     """The step from `z`, the gates' sums side by side along `axis`, and the old `c`."""
     z_i, z_f, z_c, z_o = z.chunk(4, dim=axis)
     i, f, o = recurrent_activation(z_i), recurrent_activation(z_f), recurrent_activation(z_o)
-    c = f * c + i * activation(z_c)
+    c = torch.addcmul(f * c, i, activation(z_c))
     h = o * activation(c)
     return h, (h, c)

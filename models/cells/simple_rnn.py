@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from models.cells.base import Cell, States, gate_by_gate
+from models.cells.base import Cell, States
 from models.cells.dropout import NO_DROPOUT, DropoutMasks
 from models.registry import register
 
@@ -68,6 +68,5 @@ class SimpleRNNCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         (h,) = states
-        recurrent = gate_by_gate(self.product, h, self.recurrent_kernel, masks.recurrent)
-        h = self.activation(projected + recurrent)
+        h = self.activation(self.sums(projected, h, masks))
         return h, (h,)
