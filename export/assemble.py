@@ -33,12 +33,15 @@ def assemble(description: Description, serving: Serving) -> onnx.ModelProto:
         graph.input(state.name, state.shape)
     # ONNX' recurrent ops and Scan have time in front (layout=1 is not implemented in ONNX
     # Runtime); Dense and Normalization do not care.
-    x = graph.node(
-        "Transpose", [signature.input.name], f"{signature.input.name}/time_major", perm=[1, 0, 2]
-    )
+    x = signature.input.name
+    if description.time:
+        x = graph.node("Transpose", [x], f"{x}/time_major", perm=[1, 0, 2])
     for layer in description.layers:
         x = emit(graph, x, layer)
-    graph.node("Transpose", [x], signature.output.name, perm=[1, 0, 2])
+    if description.time:
+        graph.node("Transpose", [x], signature.output.name, perm=[1, 0, 2])
+    else:
+        graph.node("Identity", [x], signature.output.name)
     graph.output(signature.output.name, signature.output.shape)
     for state in signature.states:
         graph.output(state.output, state.shape)

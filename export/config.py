@@ -59,7 +59,8 @@ class Serving:
 
 
 def config_text(signature: Signature, serving: Serving) -> str:
-    """config.pbtxt for a model of this signature."""
+    """config.pbtxt for a model of this signature; without states, every request is all there is."""
+    states = signature.states
     lines = [
         f"{HEAD}; the next export of this model replaces it.",
         f'name: "{serving.name}"',
@@ -68,8 +69,8 @@ def config_text(signature: Signature, serving: Serving) -> str:
         f"max_batch_size: {serving.max_batch_size}",
         *_message("input", _tensor(signature.input)),
         *_message("output", _tensor(signature.output)),
-        *_message("sequence_batching", _sequence_batching(signature, serving)),
-        *_parameters(signature),
+        *(_message("sequence_batching", _sequence_batching(signature, serving)) if states else []),
+        *(_parameters(signature) if signature.input.time else []),
     ]
     return "\n".join(lines) + "\n"
 

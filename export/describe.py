@@ -30,13 +30,14 @@ def describe(model: models.Sequential) -> Description:
         UnsupportedLayer: the model is not built or not causal, or it holds a layer, a cell, an
             activation or a dtype that has no ONNX form here.
     """
-    if not model.built:
+    if not model.built or model.input_shape is None:
         raise UnsupportedLayer(f"model {model.name!r} has no weights yet: build or train it first")
     layers = tuple(_layer(layer) for layer in model.layers)
     return Description(
         input_name=model.input_name,
         output_name=model.output_name,
         features=_features(layers[0]),
+        time=len(model.input_shape) > 2,
         layers=layers,
     )
 

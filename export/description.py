@@ -74,9 +74,13 @@ Layer = Recurrent | Dense | Normalization
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Description:
-    """A causal stack of layers, (batch, time, features) to (batch, time, width)."""
+    """A causal stack of layers, (batch, time, features) to (batch, time, width).
+
+    Without `time`, which a stack without states may do without, both lack that axis.
+    """
 
     input_name: str
     output_name: str
     features: int
+    time: bool
     layers: tuple[Layer, ...]

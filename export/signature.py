@@ -23,15 +23,16 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A float32 tensor of the graph that carries timesteps: (batch, time, width)."""
+    """A float32 tensor of the graph: (batch, time, width), or (batch, width) without `time`."""
 
     name: str
     width: int
+    time: bool
 
     @property
     def shape(self) -> Dims:
         """With the batch axis."""
-        return (BATCH, TIME, self.width)
+        return (BATCH, TIME, self.width) if self.time else (BATCH, self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class State:
 @dataclass(frozen=True, slots=True)
 class Signature:
     """The exported step `(input, *states) → (output, *states)`, for any number of timesteps.
+
+    A model without states may have no timesteps either.
 
     Raises:
         ExportError: a name occurs twice, or has characters that a served model cannot use.
@@ -91,7 +94,7 @@ def signature_of(description: Description) -> Signature:
             case Normalization():
                 pass
     return Signature(
-        input=Tensor(description.input_name, description.features),
-        output=Tensor(description.output_name, width),
+        input=Tensor(description.input_name, description.features, description.time),
+        output=Tensor(description.output_name, width, description.time),
         states=tuple(states),
     )

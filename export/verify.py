@@ -78,7 +78,7 @@ def verify(
     if real:
         sources["real data"] = [Case(frames, _zeros(signature)) for frames in real]
     for source, cases in sources.items():
-        expected = [_play_torch(model, case) for case in cases]
+        expected = [_play_torch(model, signature, case) for case in cases]
         for name, schedule in SCHEDULES.items():
             comparison = f"{name}, {source}"
             progress(comparison)
@@ -113,15 +113,21 @@ def play(
     done = [0 for _ in cases]
     for members, length in turns:
         frames = [cases[i].frames[done[i] : done[i] + length] for i in members]
-        feed = {signature.input.name: np.stack(frames)}
+        feed = {signature.input.name: _batch(signature, np.stack(frames))}
         for place, state in enumerate(signature.states):
             feed[state.name] = np.stack([states[i][place] for i in members])
         output, *after = session.run(names, feed)
+        output = output.reshape(len(members), length, signature.output.width)
         for row, i in enumerate(members):
             outputs[i].append(output[row])
             states[i] = tuple(state[row] for state in after)
             done[i] += length
     return [Played(np.concatenate(o), s) for o, s in zip(outputs, states, strict=True)]
+
+
+def _batch(signature: Signature, frames: Array) -> Array:
+    """(sessions, time, features) as the model takes it: without a time axis, as so many rows."""
+    return frames if signature.input.time else frames.reshape(-1, signature.input.width)
 
 
 def _whole(lengths: Sequence[int], rng: np.random.Generator) -> Iterator[Turn]:
@@ -156,11 +162,13 @@ def _mixed(lengths: Sequence[int], rng: np.random.Generator, max_chunk: int) -> 
 SCHEDULES = {"whole": _whole, "steps": _steps, "strangers": _strangers, "chunks": _chunks}
 
 
-def _play_torch(model: models.Sequential, case: Case) -> Played:
+def _play_torch(model: models.Sequential, signature: Signature, case: Case) -> Played:
     with torch.inference_mode():
         states = [torch.from_numpy(state[np.newaxis]) for state in case.states]
-        output, after = model.step(torch.from_numpy(case.frames[np.newaxis]), states)
-    return Played(output[0].numpy(), tuple(state[0].numpy() for state in after))
+        inputs = torch.from_numpy(_batch(signature, case.frames[np.newaxis]))
+        output, after = model.step(inputs, states)
+    output = output.reshape(len(case.frames), signature.output.width)
+    return Played(output.numpy(), tuple(state[0].numpy() for state in after))
 
 
 def _compare(

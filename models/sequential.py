@@ -58,6 +58,11 @@ class Sequential(Layer):
             self.build(first)
 
     @property
+    def input_shape(self) -> BatchShape | None:
+        """What the model was built for, None where any number will do; None before that."""
+        return self._input_shape
+
+    @property
     def layers(self) -> list[Layer]:
         """The layers, in order."""
         return [layer for layer in self.stack.values() if isinstance(layer, Layer)]
@@ -77,10 +82,15 @@ class Sequential(Layer):
         return [weight for layer in self.layers for weight in layer.weights]
 
     def build(self, input_shape: BatchShape) -> None:
-        """Builds all layers for inputs `(batch, time, D)`; batch and time may be None."""
-        stateful = any(layer.stateful for layer in self.recurrent_layers)
+        """Builds all layers for inputs `(batch, time, …)`; batch and time may be None.
+
+        Without recurrent layers `(batch, D)` will do.
+        """
         # Only stateful layers depend on the batch size, none on the number of frames.
-        self._input_shape = (input_shape[0] if stateful else None, None, *input_shape[2:])
+        stateful = any(layer.stateful for layer in self.recurrent_layers)
+        batch = input_shape[0] if stateful else None
+        time = (None,) if len(input_shape) > 2 else ()
+        self._input_shape = (batch, *time, *input_shape[1 + len(time) :])
         shape = input_shape
         for layer in self.layers:
             if not layer.built:
