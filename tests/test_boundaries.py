@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "models.data.make_japanese_vowels": {"numpy", "aeon"},  # run once, by hand
     "export": {"models", "torch", "numpy", "onnx", "onnxruntime", "typer", "rich"},
     # who looks at all of it from outside
-    "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "rich"},
+    "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "matplotlib", "rich"},
     "bench": {
         *("demo", "models", "export", "server", "rnnserve.v1"),
         *("torch", "numpy", "grpc", "uvloop", "rich"),
