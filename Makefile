@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install proto lint check test bench demo serve clean
+.PHONY: help install proto lint check test bench bench-training demo serve clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: .venv/.installed ## make .venv with everything, pinned by constraints.txt
 
@@ -36,6 +36,15 @@ test: install ## the tests
 bench: install ## measure, print a table, write docs/benchmarks.md
 	$(BIN)/python -m bench
 
+bench-training: install .venv-peers/.installed ## training speed beside torch, Keras 3 and tf_keras
+	$(BIN)/python -m bench.training .venv-peers/bin/python
+
+.venv-peers/.installed: bench/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --requirement bench/peers.txt
+	.venv-peers/bin/pip install --quiet --no-deps tf_keras==2.21.0
+	@touch $@
+
 demo: install ## train, export, serve and stream a real data set
 	$(BIN)/python -m demo
 
@@ -43,4 +52,4 @@ serve: install ## serve ./repository
 	$(BIN)/rnnserve serve --repository repository
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-proto .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-peers .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PAGE = Path("docs/benchmarks.md")
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Row:
         return f"{_figure(min(self.samples))}-{_figure(max(self.samples))}"
 
 
-def show(console: Console, rows: list[Row]) -> None:
-    table = Table(title="\nMedians of alternating rounds", title_justify="left")
+def show(console: Console, rows: list[Row], title: str = "Medians of alternating rounds") -> None:
+    table = Table(title=f"\n{title}", title_justify="left")
     for heading in ("", "median", "spread", "wanted"):
         table.add_column(heading, justify="left" if heading == "" else "right")
     for row in rows:
@@ -52,14 +51,12 @@ def show(console: Console, rows: list[Row]) -> None:
 
 
 def write(rows: list[Row], engine: dict[str, list[float]], batch_sizes: list[int]) -> None:
-    """Replace what stands between the marks of the page."""
+    """Replace what the page says of the server."""
     lines = [
-        BEGIN,
-        f"`make bench`, {datetime.now(UTC):%Y-%m-%d}, commit {_commit()}; {_machine()}.",
+        f"`make bench`, {conditions()}, ONNX Runtime {version('onnxruntime-gpu')}, "
+        f"grpcio {version('grpcio')}.",
         "",
-        "| | median | spread | wanted | measured |",
-        "|---|---|---|---|---|",
-        *(f"| {r.what} | {r.median} | {r.spread} | {r.wanted} | {r.details} |" for r in rows),
+        *table(rows),
         "",
         "The engine alone, session-steps per second, one timestep a run, one thread:",
         "",
@@ -69,11 +66,32 @@ def write(rows: list[Row], engine: dict[str, list[float]], batch_sizes: list[int
             f"| {model} | " + " | ".join(f"{figure:,.0f}" for figure in figures) + " |"
             for model, figures in engine.items()
         ),
-        END,
     ]
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(before + "\n".join(lines) + rest.split(END)[1])
+    replace("measured", lines)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """The rows in Markdown."""
+    return [
+        "| | median | spread | wanted | measured |",
+        "|---|---|---|---|---|",
+        *(f"| {r.what} | {r.median} | {r.spread} | {r.wanted} | {r.details} |" for r in rows),
+    ]
+
+
+def replace(part: str, lines: list[str]) -> None:
+    """Put `lines` between the marks of that part of the page."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    before, rest = PAGE.read_text().split(begin)
+    PAGE.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1])
+
+
+def conditions() -> str:
+    """When, with which code, on what."""
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}; {os.cpu_count()} cores "
+        f"({_processor()}), Python {platform.python_version()}"
+    )
 
 
 def _figure(value: float) -> str:
@@ -83,13 +101,6 @@ def _figure(value: float) -> str:
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _machine() -> str:
-    return (
-        f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, "
-        f"ONNX Runtime {version('onnxruntime-gpu')}, grpcio {version('grpcio')}"
-    )
 
 
 def _processor() -> str:

@@ -70,6 +70,7 @@ MAY_IMPORT = {
         *("demo", "models", "export", "server", "rnnserve.v1"),
         *("torch", "numpy", "grpc", "uvloop", "rich"),
     },
+    "bench.contender": {"models", "torch", "keras", "tensorflow", "tf_keras", "numpy"},  # one each
 }
 
 
