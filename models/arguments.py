@@ -45,6 +45,11 @@ def sort_out(
         )
     if not rest:
         return Arguments(inputs, _list(initial_state), _list(constants))
+    if count is not None and len(rest) < count:
+        raise ValueError(
+            f"The layer was first called with {count} constants; the list of inputs has "
+            f"{len(rest)} tensors beside the inputs."
+        )
     if count is None:
         count = max(0, len(rest) - states) if states is not None else 0
     split = len(rest) - count

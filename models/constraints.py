@@ -96,7 +96,8 @@ def apply(model: nn.Module) -> None:
         for module in model.modules():
             for name, constraint in getattr(module, "weight_constraints", {}).items():
                 weight = getattr(module, name)
-                weight.copy_(constraint(weight))
+                if weight.requires_grad:  # a frozen weight stays as it is
+                    weight.copy_(constraint(weight))
 
 
 def _norms(w: Tensor, axis: Axis) -> Tensor:

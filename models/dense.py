@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.constraints import Constrain, ConstraintLike
     from models.initializers import Initialize, InitializerLike
-    from models.layer import BatchShape, LayerOptions
+    from models.options import BatchShape, LayerOptions
     from models.regularizers import Regularize, RegularizerLike
 
 
@@ -32,6 +32,7 @@ class Dense(Layer):
     bias_initializer: Initialize
     kernel_regularizer: Regularize | None
     bias_regularizer: Regularize | None
+    activity_regularizer: Regularize | None
     kernel_constraint: Constrain | None
     bias_constraint: Constrain | None
     kernel: nn.Parameter
@@ -46,6 +47,7 @@ class Dense(Layer):
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,
         bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
         kernel_constraint: ConstraintLike = None,
         bias_constraint: ConstraintLike = None,
         **options: Unpack[LayerOptions],
@@ -58,6 +60,7 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 
@@ -103,6 +106,7 @@ class Dense(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "kernel_constraint": constraints.serialize(self.kernel_constraint),
             "bias_constraint": constraints.serialize(self.bias_constraint),
         }

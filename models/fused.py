@@ -137,9 +137,10 @@ def _quiet_cudnn() -> Iterator[None]:
 def _lengths(mask: Tensor) -> Tensor | None:
     """The number of timesteps of each row; None unless all that are masked come last.
 
-    Looks at the mask's values, which a graph that is being traced or compiled does not have.
+    Looks at the mask's values, which a graph that is being compiled does not have. And an empty
+    batch cannot be packed.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or mask.is_meta or not len(mask):
         return None
     mask = mask.bool()
     padded_right = bool((mask[:, 1:] <= mask[:, :-1]).all())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.layer import BatchShape
+    from models.options import BatchShape
 
 
 def shapes(given: Any, layer: str) -> list[BatchShape]:

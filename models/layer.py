@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
+import functools
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from models import constraints, initializers, regularizers
+from models.options import NAME, LayerOptions, as_dtype, full_shape
 from models.registry import snake_case
+from models.weights import array, free_name, ordered, renamed, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
     from models.constraints import Constrain, ConstraintLike
     from models.initializers import InitializerLike
     from models.regularizers import Regularize, RegularizerLike
-
-BatchShape: TypeAlias = tuple[int | None, ...]
-"""A shape with the batch axis first; None where the size is not known."""
-
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-class LayerOptions(TypedDict, total=False):
-    """The keywords that every layer takes.
-
-    - `name`: letters, digits, '_' and '-'; by default the class name in snake case.
-    - `trainable`: False freezes all weights.
-    - `dtype`: of the weights, a torch dtype or its name; by default torch's default dtype.
-    - `batch_input_shape`, or `input_shape` (without the batch axis) with `batch_size`: the shape
-      that the layer is for; `build()` without an argument takes it. Recurrent layers also take
-      `input_dim` with `input_length`.
-    - `weights`: arrays for `set_weights`, copied in as soon as the layer is built.
-    """
-
-    name: str | None
-    trainable: bool
-    dtype: torch.dtype | str | None
-    input_shape: Sequence[int | None]
-    batch_input_shape: Sequence[int | None]
-    batch_size: int | None
-    input_dim: int
-    input_length: int | None
-    weights: Sequence[np.ndarray[Any, Any] | Tensor]
 
 
 class Layer(nn.Module):
@@ -66,17 +40,19 @@ class Layer(nn.Module):
         if unknown:
             raise TypeError("Keyword argument not understood:", *sorted(unknown))
         name = options.get("name")
-        if name is not None and not _NAME.fullmatch(name):
+        if name is not None and not NAME.fullmatch(name):
             raise ValueError(f"A layer name has letters, digits, '_' and '-' only, not {name!r}.")
         self.given_name = name
-        self.dtype = _dtype(options.get("dtype"))
-        self.batch_input_shape = _batch_input_shape(options)
+        self.dtype = as_dtype(options.get("dtype"))
+        self.batch_input_shape = full_shape(options)
         self.built = False
         self.weight_constraints = {}
-        self._weight_regularizers: dict[str, Regularize] = {}
+        self.weight_regularizers: dict[str, Regularize] = {}
         self._activity_losses: list[Tensor] = []
-        self._never_trained: set[str] = set()
+        self.never_trained: set[str] = set()
         self._trainable: bool = options.get("trainable", True)
+        self.around_trainable = True  # whether all layers around this one are
+        self._building = 0
         self._initial_weights = options.get("weights")
 
     @property
@@ -96,20 +72,41 @@ class Layer(nn.Module):
 
     def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         self.ensure_built(inputs)
-        return self.call(inputs, *args, **kwargs)
+        output = self.call(inputs, *args, **kwargs)
+        self.penalise(output)
+        return output
+
+    def penalise(self, *outputs: Tensor) -> None:
+        """Adds the penalties of what a call returns to `losses`, in place of the last call's."""
+        penalty: Regularize | None = getattr(self, "activity_regularizer", None)
+        self._activity_losses = [] if penalty is None else [penalty(output) for output in outputs]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _finished(cls.build)  # type: ignore[method-assign]
 
     def ensure_built(self, inputs: Tensor, input_shape: Any = None) -> None:
-        """Builds once: for `input_shape`, or the shape of `inputs`, on the device of `inputs`."""
-        if self.built and self._initial_weights is None:
+        """Builds once: for `input_shape`, or the shape of `inputs`.
+
+        On the device of `inputs`, and in their dtype unless the layer has one of its own.
+        """
+        if self.built:
             return
         with torch.inference_mode(False):  # or the weights could never be trained
-            if not self.built:
-                self.build(tuple(inputs.shape) if input_shape is None else input_shape)
-                self.built = True
-                self.to(inputs.device)
-            if self._initial_weights is not None:
-                self.set_weights(self._initial_weights)
-                self._initial_weights = None
+            self.build(tuple(inputs.shape) if input_shape is None else input_shape)
+            self.built = True
+            own = self.dtype is None and inputs.is_floating_point()
+            self.to(inputs.device, inputs.dtype if own else None)
+
+    def _finish_build(self) -> None:
+        """What every layer does once its weights are there."""
+        self.built = True
+        if not (self._trainable and self.around_trainable):
+            spread(self, self.around_trainable)
+        if self._initial_weights is not None:
+            weights, self._initial_weights = self._initial_weights, None
+            self.set_weights(weights)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for inputs of `input_shape`."""
@@ -124,62 +121,74 @@ class Layer(nn.Module):
         name: str,
         shape: Sequence[int],
         dtype: torch.dtype | str | None = None,
-        initializer: InitializerLike = "glorot_uniform",
+        initializer: InitializerLike | None = None,
         regularizer: RegularizerLike = None,
         trainable: bool = True,
         constraint: ConstraintLike = None,
     ) -> nn.Parameter:
-        """A new parameter `self.<name>`, filled by `initializer`.
+        """A new parameter `self.<name>`, filled by `initializer`, by default glorot_uniform.
 
-        `regularizer` adds a term to `losses`; `constraint` is applied by `constraints.apply`.
-        A weight that is not `trainable` stays so when the layer's `trainable` is set.
+        A name that is taken, or that torch cannot have, gets another; assigning the parameter to an
+        attribute gives it that attribute's. `regularizer` adds a term to `losses`; `constraint` is
+        applied by `constraints.apply`. A weight that is not `trainable` stays so when the layer's
+        `trainable` is set.
         """
-        value = torch.as_tensor(initializers.get(initializer)(tuple(shape)))
-        value = value.to(_dtype(dtype) or self.dtype or torch.get_default_dtype())
-        weight = nn.Parameter(value, requires_grad=trainable and self.trainable)
+        value = torch.as_tensor(initializers.get(initializer or "glorot_uniform")(tuple(shape)))
+        value = value.to(as_dtype(dtype) or self.dtype or torch.get_default_dtype())
+        weight = nn.Parameter(value, requires_grad=trainable)
+        name = free_name(self, name)
         self.register_parameter(name, weight)
         if not trainable:
-            self._never_trained.add(name)
+            self.never_trained.add(name)
         regularize, constrain = regularizers.get(regularizer), constraints.get(constraint)
         if regularize is not None:
-            self._weight_regularizers[name] = regularize
+            self.weight_regularizers[name] = regularize
         if constrain is not None:
             self.weight_constraints[name] = constrain
         return weight
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A weight of `add_weight` that is given to an attribute takes its name."""
+        if isinstance(value, nn.Parameter):
+            renamed(self, value, name)
+        super().__setattr__(name, value)
 
     # Weights
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimiser may change the weights; setting it goes for all layers inside."""
+        """Whether the optimiser may change the weights.
+
+        It may change a weight if the layer that has it and all layers around that are trainable.
+        """
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = value
-        for module in self.modules():
-            never = getattr(module, "_never_trained", ())
-            for name, weight in module.named_parameters(recurse=False):
-                weight.requires_grad_(value and name not in never)
+        spread(self, self.around_trainable)
 
     @property
     def trainable_weights(self) -> list[nn.Parameter]:
         """The weights that the optimiser may change, in Keras' order."""
-        return [weight for weight in self.parameters() if weight.requires_grad]
+        trained, _ = ordered(self)
+        return [weight for weight in trained if weight.requires_grad]
 
     @property
     def non_trainable_weights(self) -> list[nn.Parameter]:
         """The other weights, in Keras' order."""
-        return [weight for weight in self.parameters() if not weight.requires_grad]
+        trained, others = ordered(self)
+        return [weight for weight in trained if not weight.requires_grad] + others
 
     @property
     def weights(self) -> list[Tensor]:
         """All weights, those that are trained first; empty before the layer is built."""
-        return [*self.trainable_weights, *self.non_trainable_weights]
+        trained, others = ordered(self)
+        return [*trained, *others]
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Copies of the weights."""
-        return [weight.detach().cpu().numpy().copy() for weight in self.weights]
+        return [array(weight) for weight in self.weights]
 
     def set_weights(self, weights: Sequence[np.ndarray[Any, Any] | Tensor]) -> None:
         """Copies `weights` (arrays in the order of `weights`) in; ValueError unless they fit."""
@@ -221,7 +230,7 @@ class Layer(nn.Module):
         of_weights = [
             regularize(getattr(layer, name))
             for layer in layers
-            for name, regularize in layer._weight_regularizers.items()
+            for name, regularize in layer.weight_regularizers.items()
         ]
         return of_weights + [loss for layer in layers for loss in layer._activity_losses]
 
@@ -244,26 +253,27 @@ class Layer(nn.Module):
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A new layer from what `get_config` gave, here or in Keras."""
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Self:
+        """A new layer from what `get_config` gave, here or in Keras.
+
+        `custom_objects` are classes by name, for layers inside whose class is not registered.
+        """
         return cls(**config)
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"Unknown dtype: {dtype!r}. Use a torch dtype or a name like 'float32'.")
-    return found
+def _finished(build: Callable[..., None]) -> Callable[..., None]:
+    """`build`, and behind the outermost one what every layer does then."""
 
+    @functools.wraps(build)
+    def wrapper(self: Layer, *args: Any, **kwargs: Any) -> None:
+        self._building += 1
+        try:
+            build(self, *args, **kwargs)
+        finally:
+            self._building -= 1
+        if not self._building:
+            self._finish_build()
 
-def _batch_input_shape(options: Mapping[str, Any]) -> BatchShape | None:
-    """The shape that the keywords name, if any does."""
-    if options.get("batch_input_shape") is not None:
-        return tuple(options["batch_input_shape"])
-    if options.get("input_shape") is not None:
-        return (options.get("batch_size"), *options["input_shape"])
-    if options.get("input_dim") is not None:
-        return (options.get("batch_size"), options.get("input_length"), options["input_dim"])
-    return None
+    return wrapper

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models import fused
 from models.cells import Cell, StackedRNNCells
+from models.cells.base import one_draw
 from models.cells.like import accepted
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def scan(
     if done is not None:
         return done
     step, steps = _hoist(cell, inputs, states, constants, training)
-    return _loop(step, steps, states, mask, previous)
+    with one_draw(cell):
+        return _loop(step, steps, states, mask, previous)
 
 
 def _loop(

@@ -10,7 +10,7 @@ from models.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
 
 
 @register

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from models.layer import BatchShape, Layer
+from models.layer import Layer
 from models.registry import register
+
+if TYPE_CHECKING:
+    from models.options import BatchShape
 
 
 @register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,10 @@ def deserialize(
             f"Unknown layer: {name}. Known are {', '.join(sorted(classes))}; "
             "a class of your own needs the decorator `models.register`."
         )
-    return classes[name].from_config(dict(config["config"]))
+    from_config = classes[name].from_config
+    takes = "custom_objects" in inspect.signature(from_config).parameters
+    extra = {"custom_objects": custom_objects} if takes and custom_objects else {}
+    return from_config(dict(config["config"]), **extra)
 
 
 def snake_case(name: str) -> str:

@@ -8,30 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-import torch
 from torch import Tensor
 
 from models import regularizers
 from models.arguments import sort_out
 from models.cells.like import build_cell, takes_constants
-from models.cells.stacked import StackedRNNCells, output_size, state_names
+from models.cells.stacked import StackedRNNCells, output_shape, state_names
 from models.input_shapes import check_ndim, check_shape, shapes
-from models.layer import Layer
 from models.loop import scan
 from models.registry import deserialize, register, serialize
-from models.states import KeptStates, check_states, state_shapes
+from models.stateful import Stateful
+from models.states import check_states, state_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.cells import CellLike, States
-    from models.layer import BatchShape, LayerOptions
+    from models.options import BatchShape, LayerOptions
     from models.regularizers import Regularize, RegularizerLike
     from models.states import Shape
 
 
 @register
-class RNN(Layer):
+class RNN(Stateful):
     """Runs `cell`, or a list of cells as one stack, over the time axis of inputs `(B, T, …)`.
 
     - `return_sequences`: the outputs of all timesteps `(B, T, …)` instead of the last `(B, …)`.
@@ -49,7 +48,6 @@ class RNN(Layer):
     return_sequences: bool
     return_state: bool
     go_backwards: bool
-    stateful: bool
     unroll: bool
     activity_regularizer: Regularize | None
 
@@ -65,6 +63,7 @@ class RNN(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
+        self.stateful = stateful
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell)
         if not hasattr(cell, "call"):
@@ -78,12 +77,10 @@ class RNN(Layer):
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
-        self.stateful = stateful
         self.unroll = unroll
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._num_constants: int | None = None
-        self._input_shape: BatchShape | None = None
-        self._kept = KeptStates(len(state_shapes(self.cell.state_size)))
+        self._keep_states(len(state_shapes(self.cell.state_size)))
 
     # Shapes and names
 
@@ -98,12 +95,28 @@ class RNN(Layer):
         return self.shapes_of_states(self._input_shape or self.batch_input_shape)
 
     def shapes_of_states(self, input_shape: BatchShape | None) -> tuple[Shape, ...]:
-        """The shape of each state, without the batch axis, for inputs `(batch, time, …)`."""
-        return state_shapes(self.cell.state_size)
+        """The shape of each state, without the batch axis, for inputs `(batch, time, …)`.
+
+        That of a convolution's depends on the inputs: ValueError where they are not known.
+        """
+        sizes, of_input = (
+            state_shapes(self.cell.state_size),
+            getattr(self.cell, "state_shape", None),
+        )
+        if of_input is None:
+            return sizes
+        if input_shape is None:
+            raise ValueError(
+                f"The size of {self.name}'s states depends on that of its inputs: build it, call "
+                "it, or pass `batch_input_shape` first."
+            )
+        return (of_input((input_shape[0], *input_shape[2:])),) * len(sizes)
 
     def shape_of_output(self, input_shape: BatchShape) -> Shape:
         """The shape of one timestep's output, without the batch axis."""
-        return state_shapes(output_size(self.cell))[0]
+        if hasattr(self.cell, "state_shape"):
+            return self.shapes_of_states(input_shape)[0]
+        return output_shape(self.cell)
 
     def build(self, input_shape: Any = None) -> None:
         """Builds the cell for inputs `(batch, time, …)`; a stateful layer starts at zero.
@@ -113,11 +126,9 @@ class RNN(Layer):
         """
         shape, *constants = shapes(input_shape or self.batch_input_shape, self.name)
         step_shape = (shape[0], *shape[2:])
-        build_cell(self.cell, [step_shape, *constants] if constants else step_shape)
-        if not self.trainable:
-            self.trainable = False  # the cell's new weights, too
+        build_cell(self.cell, [step_shape, *constants] if constants else step_shape, self.dtype)
         self._input_shape = (shape[0] if self.stateful else None, None, *shape[2:])
-        if self.stateful:
+        if self.stateful and not self._kept.fit(shape[0]):
             self.reset_states()
         self.built = True
 
@@ -142,7 +153,7 @@ class RNN(Layer):
     def forward(
         self,
         inputs: Tensor | Sequence[Tensor],
-        mask: Tensor | None = None,
+        mask: Tensor | Sequence[Tensor | None] | None = None,
         initial_state: Tensor | Sequence[Tensor] | None = None,
         constants: Tensor | Sequence[Tensor] | None = None,
         training: bool | None = None,
@@ -150,13 +161,15 @@ class RNN(Layer):
         """Runs over all timesteps.
 
         `inputs` is `(B, T, …)`, or a list `[inputs, *initial states, *constants]`. `mask (B, T)` is
-        true where a timestep counts: elsewhere the states stay and the output is the one before.
+        true where a timestep counts: elsewhere the states stay and the output is the one before;
+        of a list of masks, one for each of the inputs, the first counts.
         `initial_state` takes the place of zeros, or of the states that a stateful layer has kept.
         `constants` are handed to the cell at every timestep. `training` says whether dropout acts;
         None leaves that to `train()` and `eval()`.
 
         Raises ValueError where shapes, or the numbers of states and constants, do not fit.
         """
+        mask = mask if mask is None or isinstance(mask, Tensor) else mask[0]
         takes = takes_constants(self.cell)
         states = len(self._kept.get()) if takes else None
         x, initial_state, constants = sort_out(
@@ -174,8 +187,7 @@ class RNN(Layer):
         returned = [output if self.return_sequences else output[:, -1]]
         if self.return_state:
             returned += final
-        penalty = self.activity_regularizer
-        self._activity_losses = [] if penalty is None else [penalty(r) for r in returned]
+        self.penalise(*returned)
         return returned if self.return_state else returned[0]
 
     def scan(
@@ -198,6 +210,10 @@ class RNN(Layer):
     def _build_for(self, inputs: Tensor, constants: list[Tensor] | None) -> None:
         if constants:
             self._num_constants = len(constants)
+        if not self.built and self.batch_input_shape is not None:
+            batch, _, *rest = self.batch_input_shape
+            expected = (batch if self.stateful else None, None, *rest)
+            check_shape(tuple(inputs.shape), expected, self.name)
         shapes = [tuple(tensor.shape) for tensor in (inputs, *(constants or ()))]
         self.ensure_built(inputs, shapes if constants else shapes[0])
         if self._input_shape is not None:  # a subclass may build without us
@@ -234,43 +250,6 @@ class RNN(Layer):
         expected = self.shapes_of_states(tuple(inputs.shape))
         return tuple(inputs.new_zeros(inputs.shape[0], *shape) for shape in expected)
 
-    # States kept between calls
-
-    @property
-    def states(self) -> list[Tensor | None]:
-        """The kept states; None each while there are none."""
-        return self._kept.get()
-
-    def reset_states(self, states: Any = None) -> None:
-        """Sets the kept states to `states` (an array, or a list of them), or to zero.
-
-        Raises AttributeError if the layer is not stateful, ValueError while it does not know its
-        batch size and where number or shapes do not fit.
-        """
-        if not self.stateful:
-            raise AttributeError("Layer must be stateful.")
-        known = self._input_shape or self.batch_input_shape or (None,)
-        if known[0] is None:
-            raise ValueError(
-                "If a RNN is stateful, it needs to know its batch size. Specify the batch size of "
-                "your input tensors: pass `batch_input_shape`, call the layer once, or "
-                "`build((batch, time, features))`."
-            )
-        like = next(self.parameters(), torch.empty(0))
-        expected = self.state_shapes
-        if states is None:
-            self._kept.put(tuple(like.new_zeros(known[0], *shape) for shape in expected))
-            return
-        given = states if isinstance(states, (list, tuple)) else (states,)
-        values = [torch.as_tensor(value) for value in given]
-        if len(values) != len(expected):
-            raise ValueError(
-                f"Layer {self.name} expects {len(expected)} states, but it received {len(values)} "
-                f"state values. Input received: {states}"
-            )
-        check_states(values, known[0], expected, self.name, "State")
-        self._kept.put(tuple(value.to(like) for value in values))
-
     # Configs
 
     def get_config(self) -> dict[str, Any]:
@@ -292,9 +271,12 @@ class RNN(Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A new layer; its cell's class must be registered."""
-        return cls._with_constants({**config, "cell": deserialize(config["cell"])})
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Self:
+        """A new layer; its cell's class is registered, or among `custom_objects`."""
+        cell = deserialize(config["cell"], custom_objects)
+        return cls._with_constants({**config, "cell": cell})
 
     @classmethod
     def _with_constants(cls, arguments: dict[str, Any]) -> Self:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dense import Dense
-from models.layer import BatchShape, Layer
+from models.layer import Layer
 from models.registry import deserialize, register, serialize
 from models.rnn import RNN
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.cells import States
-    from models.layer import LayerOptions
+    from models.options import BatchShape, LayerOptions
 
 
 @register
@@ -96,8 +96,6 @@ class Sequential(Layer):
             if not layer.built:
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)
-        if not self.trainable:
-            self.trainable = False  # the new weights, too
         self.built = True
 
     def compute_output_shape(self, input_shape: BatchShape) -> BatchShape:
@@ -207,11 +205,13 @@ class Sequential(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Self:
         """A new model; built, with fresh weights, if the config's model was."""
         arguments = dict(config)
         input_shape = arguments.pop("input_shape")
-        arguments["layers"] = [deserialize(layer) for layer in config["layers"]]
+        arguments["layers"] = [deserialize(layer, custom_objects) for layer in config["layers"]]
         model = cls(**arguments)
         if input_shape is not None:
             model.build(tuple(input_shape))

@@ -52,6 +52,10 @@ class KeptStates(nn.Module):
         """The states; None each while there are none."""
         return [getattr(self, name) for name in self._names]
 
+    def fit(self, batch: int | None) -> bool:
+        """Whether there are states, for a batch of that size."""
+        return all(state is not None and len(state) == batch for state in self.get())
+
     def put(self, states: States) -> None:
         """Keeps copies, through which no gradient passes.
 

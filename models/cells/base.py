@@ -18,6 +18,7 @@ timesteps as one matrix product and only the second in its loop:
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
@@ -25,12 +26,15 @@ from torch import Tensor, nn
 
 from models import activations, constraints, initializers, regularizers
 from models.cells.dropout import NO_DROPOUT, DropoutMasks, Masks, draw, dropped
-from models.layer import BatchShape, Layer
+from models.layer import Layer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from models.activations import Activation, ActivationLike
     from models.constraints import Constrain, ConstraintLike
     from models.initializers import Initialize, InitializerLike
+    from models.options import BatchShape
     from models.regularizers import Regularize, RegularizerLike
 
 States: TypeAlias = tuple[Tensor, ...]
@@ -102,6 +106,8 @@ class Cell(Layer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout = min(1.0, max(0.0, dropout))
         self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
+        self._holding = False
+        self._held: DropoutMasks | None = None
 
     @property
     def state_size(self) -> int | tuple[int, ...]:
@@ -217,7 +223,9 @@ class Cell(Layer):
     ) -> tuple[Tensor, States]:
         """One timestep: `(B, D)` and the states → output `(B, u)`, new states."""
         training = self.training if training is None else training
-        masks = self.dropout_masks(inputs, states, training)
+        masks = self._held or self.dropout_masks(inputs, states, training)
+        if self._holding:
+            self._held = masks
         return self.step(self.project(inputs, masks), states, masks)
 
     def get_initial_state(
@@ -254,6 +262,23 @@ class Cell(Layer):
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
         }
+
+
+@contextmanager
+def one_draw(cell: Any) -> Iterator[None]:
+    """Meanwhile each built-in cell in `cell` keeps the dropout masks of its first `call`.
+
+    For cells of one's own that use built-in ones: whoever loops over time wraps the loop in it.
+    """
+    modules = cell.modules() if isinstance(cell, nn.Module) else ()
+    inside = [module for module in modules if isinstance(module, Cell)]
+    for built_in in inside:
+        built_in._holding = True
+    try:
+        yield
+    finally:
+        for built_in in inside:
+            built_in._holding, built_in._held = False, None
 
 
 def gate_by_gate(product: Any, x: Tensor, kernel: Tensor, masks: Masks) -> Tensor:

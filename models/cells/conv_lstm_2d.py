@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import BatchShape, LayerOptions
+    from models.options import BatchShape, LayerOptions
     from models.regularizers import RegularizerLike
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import activations, initializers
+from models.cells.like import build_cell
 from models.layer import Layer
 from models.registry import register
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.cells.base import States
     from models.initializers import Initialize, InitializerLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
 
 KINDS = {"tanh": 1, "lstm": 4, "gru": 3}  # and the number of products with a layer's input
 
@@ -45,6 +46,8 @@ class GatedFeedbackRNNCell(Layer):
     States: h of each layer, with kind "lstm" h and c of each: `[h1, c1, h2, c2, …]`. The output is
     the last layer's h. Weights: those of `FeedbackLayer`, layer by layer.
     """
+
+    input_ndim = 2
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class GatedFeedbackRNNCell(Layer):
     def build(self, input_shape: Any) -> None:
         """Makes all layers' weights for inputs `(batch, D)`."""
         for layer, units in zip(self._layers(), self.units, strict=True):
-            layer.build(input_shape)
+            build_cell(layer, input_shape, self.dtype)
             input_shape = (input_shape[0], units)
         self.built = True
 
@@ -114,6 +117,10 @@ class GatedFeedbackRNNCell(Layer):
             new_states += new
             x = new[0]
         return x, tuple(new_states)
+
+    def get_initial_output(self, states: States) -> Tensor:
+        """What a layer puts out while every step so far was masked: the last layer's h₀."""
+        return states[-self._states_per_layer]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -146,7 +153,7 @@ class FeedbackLayer(Layer):
     gate_recurrent_kernel: nn.Parameter
 
     def __init__(self, cell: GatedFeedbackRNNCell, units: int) -> None:
-        super().__init__(dtype=cell.dtype, trainable=cell.trainable)
+        super().__init__()
         self.units, self.kind, self.all_units = units, cell.kind, cell.units
         self.activation: Activation = cell.activation
         self.recurrent_activation: Activation = cell.recurrent_activation

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
 
@@ -106,7 +106,7 @@ class GRUCell(Cell):
             h = seen[0]
         update = self._after if self.reset_after else self._before
         z, candidate = update(projected, seen)
-        h = torch.lerp(candidate, h, z)  # z ∘ h + (1 - z) ∘ ĥ
+        h = torch.addcmul(candidate, z, h - candidate)  # z ∘ h + (1 - z) ∘ ĥ
         return h, (h,)
 
     def _before(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

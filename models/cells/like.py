@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import Tensor
 
     from models.cells.base import States
@@ -39,8 +40,10 @@ def takes_constants(cell: Any) -> bool:
     return "constants" in inspect.signature(cell.call).parameters
 
 
-def build_cell(cell: Any, input_shape: Any) -> None:
-    """Builds a cell once, if it can be built."""
+def build_cell(cell: Any, input_shape: Any, dtype: torch.dtype | None = None) -> None:
+    """Builds a cell once, if it can be built; with weights of `dtype` unless it has its own."""
     if hasattr(cell, "build") and not getattr(cell, "built", False):
+        if dtype is not None and getattr(cell, "dtype", dtype) is None:
+            cell.dtype = dtype
         cell.build(input_shape)
         cell.built = True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
 

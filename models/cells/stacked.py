@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from models.cells.base import States
     from models.cells.like import CellLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
+    from models.states import Shape
 
 
 @register
@@ -44,6 +45,8 @@ class StackedRNNCells(Layer):
                 raise ValueError(
                     "All cells must have a `state_size` attribute. received cells:", cells
                 )
+            if hasattr(cell, "state_shape"):
+                raise TypeError("It is not possible at the moment to stack convolutional cells.")
         if not cells:
             raise ValueError("A stack needs at least one cell.")
         super().__init__(**options)
@@ -80,16 +83,23 @@ class StackedRNNCells(Layer):
 
     @property
     def output_size(self) -> Any:
-        """The size of the last cell's output."""
-        return output_size(self.cells[-1])
+        """The size of the last cell's output, an int or a shape."""
+        shape = output_shape(self.cells[-1])
+        return shape[0] if len(shape) == 1 else shape
+
+    @property
+    def input_ndim(self) -> int | None:
+        """The number of axes of one timestep, with the batch axis; None for any."""
+        ndim: int | None = getattr(self.cells[0], "input_ndim", None)
+        return ndim
 
     def build(self, input_shape: Any) -> None:
         """Builds the cells for inputs `(batch, D)`, or a list of that and the constants' shapes."""
         shape, *constants = input_shape if isinstance(input_shape, list) else [input_shape]
         for cell in self.cells:
             takes = constants and takes_constants(cell)
-            build_cell(cell, [shape, *constants] if takes else shape)
-            shape = (shape[0], *state_shapes(output_size(cell))[0])
+            build_cell(cell, [shape, *constants] if takes else shape, self.dtype)
+            shape = (shape[0], *output_shape(cell))
         self.built = True
 
     def call(
@@ -130,14 +140,19 @@ class StackedRNNCells(Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        return cls(**{**config, "cells": [deserialize(cell) for cell in config["cells"]]})
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Self:
+        cells = [deserialize(cell, custom_objects) for cell in config["cells"]]
+        return cls(**{**config, "cells": cells})
 
 
-def output_size(cell: Any) -> Any:
-    """The size of a cell's output: `output_size`, else that of its first state."""
+def output_shape(cell: Any) -> Shape:
+    """The shape of a cell's output, without the batch axis: `output_size`, else the first state."""
     size = getattr(cell, "output_size", None)
-    return state_shapes(cell.state_size)[0] if size is None else size
+    if size is None:
+        return state_shapes(cell.state_size)[0]
+    return tuple(size) if isinstance(size, (list, tuple)) else (int(size),)
 
 
 def state_names(cell: Any) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ class CellRNN(RNN):
         return {**self.cell.get_config(), **self._own_config()}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Self:
         return cls._with_constants(dict(config))
 
     def __getattr__(self, name: str) -> Any:
@@ -28,3 +30,11 @@ class CellRNN(RNN):
             if name.startswith("_") or name == "cell":
                 raise
             return getattr(super().__getattr__("cell"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What is the cell's can be set on the cell only, or it would have no effect."""
+        known = name in self.__dict__ or hasattr(type(self), name)
+        cell = None if known else self.__dict__.get("_modules", {}).get("cell")
+        if cell is not None and hasattr(cell, name):
+            raise AttributeError(f"`{name}` belongs to the layer's cell: set `layer.cell.{name}`.")
+        super().__setattr__(name, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from models.cells import ConvLSTM2DCell
 from models.recurrent.base import CellRNN
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.activations import ActivationLike
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import BatchShape, LayerOptions
+    from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
 
@@ -93,15 +93,3 @@ class ConvLSTM2D(CellRNN):
             activity_regularizer=activity_regularizer,
             **options,
         )
-
-    def shapes_of_states(self, input_shape: BatchShape | None) -> tuple[Any, ...]:
-        """Both states have the size that the images have after the convolution."""
-        if input_shape is None:
-            raise ValueError(
-                f"The size of {self.name}'s states depends on that of its inputs: build it, call "
-                "it, or pass `batch_input_shape` first."
-            )
-        return (self.cell.state_shape((input_shape[0], *input_shape[2:])),) * 2
-
-    def shape_of_output(self, input_shape: BatchShape) -> Any:
-        return self.shapes_of_states(input_shape)[0]

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
 
 class CuDNNRNN(CellRNN):
     """What both share: no masks, no unrolling."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if "unroll" in options:
+            raise TypeError("Keyword argument not understood:", "unroll")
+        super().__init__(*args, **options)
 
     def _check_inputs(self, inputs: Tensor, mask: Tensor | None) -> None:
         if mask is not None:

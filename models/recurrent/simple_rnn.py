@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Unpack
 
 from models.cells import SimpleRNNCell
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from models.activations import ActivationLike
     from models.constraints import ConstraintLike
     from models.initializers import InitializerLike
-    from models.layer import LayerOptions
+    from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
 
@@ -46,6 +47,12 @@ class SimpleRNN(CellRNN):
         unroll: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        if options.pop("implementation", None) is not None:  # type: ignore[typeddict-item]
+            warnings.warn(
+                "The `implementation` argument in `SimpleRNN` has been deprecated. "
+                "Please remove it from your layer call.",
+                stacklevel=2,
+            )
         cell = SimpleRNNCell(
             units,
             activation=activation,
