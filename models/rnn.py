@@ -99,10 +99,8 @@ class RNN(Stateful):
 
         That of a convolution's depends on the inputs: ValueError where they are not known.
         """
-        sizes, of_input = (
-            state_shapes(self.cell.state_size),
-            getattr(self.cell, "state_shape", None),
-        )
+        sizes = state_shapes(self.cell.state_size)
+        of_input = getattr(self.cell, "state_shape", None)
         if of_input is None:
             return sizes
         if input_shape is None:
