@@ -62,7 +62,10 @@ MAY_IMPORT = {
     "server": set(),
     # build time
     "models": {"torch", "numpy", "safetensors", "matplotlib", "typer", "rich"},
-    "models.data.make_japanese_vowels": {"numpy", "aeon"},  # run once, by hand
+    # run once, by hand
+    "models.data.make_japanese_vowels": {"numpy", "aeon"},
+    "models.data.make_digits": {"numpy", "sklearn"},
+    "models.data.make_exercises": {"numpy", "seglearn"},
     "export": {"models", "torch", "numpy", "onnx", "onnxruntime", "typer", "rich"},
     # who looks at all of it from outside
     "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "matplotlib", "rich"},
