@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import models
 from export.assemble import assemble
 from export.config import DEFAULT_IDLE_SECONDS, DEFAULT_MAX_BATCH_SIZE, Serving
 from export.describe import describe
 from export.entry import CONFIG_FILE, MODEL_FILE, VERSION, publish, staged, write
-from export.errors import ExportError, ProofFailed
+from export.errors import ExportError, ProofFailed, UnsupportedLayer
 from export.placement import placement_of
 from export.real_data import real_sequences
 from export.signature import signature_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     import onnx
 
-    import models
     from export.description import Array
     from export.placement import Placement
     from export.proof import Proof
@@ -90,11 +90,12 @@ def export_run(
     """
     progress("reading the run")
     run = _load(run_dir)
+    model = _sequential(run)
     progress("building the graph")
     graph = to_onnx(
-        run.model, name=name or run.name, max_batch_size=max_batch_size, idle_seconds=idle_seconds
+        model, name=name or run.name, max_batch_size=max_batch_size, idle_seconds=idle_seconds
     )
-    return install(run.model, graph, repository, real=real_sequences(run), progress=progress)
+    return install(model, graph, repository, real=real_sequences(run), progress=progress)
 
 
 def install(
@@ -138,3 +139,12 @@ def _load(run_dir: Path) -> runs.Run:
         raise ExportError(str(error)) from error
     except OSError as error:
         raise ExportError(f"cannot read {run_dir}: {error.strerror}") from error
+
+
+def _sequential(run: runs.Run) -> models.Sequential:
+    if not isinstance(run.model, models.Sequential):
+        raise UnsupportedLayer(
+            f"{run.directory} holds a {type(run.model).__name__}; only a Sequential has an ONNX "
+            "form here"
+        )
+    return run.model

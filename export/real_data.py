@@ -14,13 +14,14 @@ SEQUENCES = 16
 
 
 def real_sequences(run: Run) -> list[Array]:
-    """Up to 16 test sequences (time, features), spread over the test set.
+    """Up to 16 test inputs (time, features), or (features,), spread over the test set.
 
-    Empty for a run that is no example's.
+    Empty for a run that is no example's, or one whose inputs are no such arrays.
     """
     example = EXAMPLES.get(run.metrics.get("example", ""))
-    if example is None:
+    if example is None or example.inputs is None:
         return []
-    _, test = example.data()
-    spacing = max(1, len(test.frames) // SEQUENCES)
-    return list(test.frames[::spacing][:SEQUENCES])
+    *_, test = example.data()
+    inputs = example.inputs(test)
+    spacing = max(1, len(inputs) // SEQUENCES)
+    return list(inputs[::spacing][:SEQUENCES])

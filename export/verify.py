@@ -67,7 +67,7 @@ def verify(
         model: the torch model.
         onnx_model: path or bytes of the graph, which runs on the CPU in one thread.
         signature: of that graph.
-        real: sequences (time, features) from the model's data set, if there are any.
+        real: inputs from the model's data set, (time, features) or (features,), if there are any.
         seed: of the random sequences, states, batches and chunks.
         progress: called with the name of each comparison before it begins.
     """
@@ -76,7 +76,8 @@ def verify(
     rows: list[Row] = []
     sources = {"random": random_cases(signature, rng)}
     if real:
-        sources["real data"] = [Case(frames, _zeros(signature)) for frames in real]
+        width = signature.input.width
+        sources["real data"] = [Case(x.reshape(-1, width), _zeros(signature)) for x in real]
     for source, cases in sources.items():
         expected = [_play_torch(model, signature, case) for case in cases]
         for name, schedule in SCHEDULES.items():

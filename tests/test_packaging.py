@@ -19,8 +19,11 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CLIENT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
 PACKAGES = {"server": ROOT, "models": ROOT, "export": ROOT, "rnnserve": ROOT / "client"}
-RUN_BY_HAND = {"make_japanese_vowels.py"}  # made the data that is shipped; nobody needs it
-NOT_IMPORTED = {"uvloop"}  # its import stands in a try
+# made the data that is shipped; nobody needs them
+RUN_BY_HAND = {
+    f"make_{name}.py" for name in ("japanese_vowels", "digits", "exercises", "pronunciations")
+}
+NOT_IMPORTED = {"uvloop", "tensorboard"}  # the one in a try, the other by torch
 
 
 def build(directory: Path, kind: str, output: Path) -> Path:

@@ -10,10 +10,10 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.training.batches import Batch
+    from models.training.sequences import Sequences
 
 
-def classification_loss(logits: Tensor, batch: Batch, final_weight: float) -> Tensor:
+def classification_loss(logits: Tensor, batch: Sequences, final_weight: float) -> Tensor:
     """Cross-entropy of `logits (B, T, C)`: part for the last real frame, part for all of them.
 
     `final_weight` is the share of the last frame; the rest goes to the mean over a sequence's real
@@ -29,11 +29,11 @@ def classification_loss(logits: Tensor, batch: Batch, final_weight: float) -> Te
     return blended.mean()
 
 
-def correct(outputs: Tensor, batch: Batch) -> Tensor:
+def correct(outputs: Tensor, batch: Sequences) -> Tensor:
     """Whether the largest of `outputs (B, T, C)` at the last real frame is the label: `(B,)`."""
     return at_last_frame(outputs, batch).argmax(dim=-1) == batch.labels
 
 
-def at_last_frame(values: Tensor, batch: Batch) -> Tensor:
+def at_last_frame(values: Tensor, batch: Sequences) -> Tensor:
     """`values (B, T, …)` at each sequence's last real frame: `(B, …)`."""
     return values[torch.arange(len(values), device=values.device), batch.lengths - 1]

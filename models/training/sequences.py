@@ -1,4 +1,4 @@
-"""Sequences of different lengths as batches: padded at the end, with a mask."""
+"""Labelled sequences of different lengths as batches: padded at the end, with a mask."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from models.training.batch import Batch
 
+if TYPE_CHECKING:
     from torch import Tensor
 
     from models.datasets import Split
 
 
 @dataclass(frozen=True)
-class Batch:
+class Sequences(Batch):
     """`frames (B, T, D)`, `mask (B, T)` true where a frame is real, `labels (B,)`."""
 
     frames: Tensor
@@ -30,21 +30,14 @@ class Batch:
         return self.mask.sum(dim=1)
 
 
-def pad(split: Split) -> Batch:
+def pad(split: Split) -> Sequences:
     """All sequences of `split` as one batch, zeros behind the shorter ones."""
     lengths = torch.tensor([len(frames) for frames in split.frames])
     frames = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(frames) for frames in split.frames], batch_first=True
     )
     mask = torch.arange(frames.shape[1]) < lengths[:, None]
-    return Batch(frames, mask, torch.from_numpy(split.labels))
-
-
-def batches(split: Split, size: int, random: np.random.Generator) -> Iterator[Batch]:
-    """Goes through `split` once, in an order drawn from `random`; the last batch may be smaller."""
-    order = random.permutation(len(split))
-    for start in range(0, len(order), size):
-        yield pad(split.take(order[start : start + size]))
+    return Sequences(frames, mask, torch.from_numpy(split.labels))
 
 
 def hold_out(split: Split, fraction: float, random: np.random.Generator) -> tuple[Split, Split]:
