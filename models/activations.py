@@ -36,6 +36,7 @@ NAMED: dict[str, Activation] = {
     "elu": functional.elu,
     "exponential": torch.exp,
     "hard_sigmoid": hard_sigmoid,
+    "hard_sigmoid_keras3": functional.hardsigmoid,  # clip(x / 6 + 0.5, 0, 1)
     "linear": linear,
     "relu": torch.relu,
     "selu": torch.selu,

@@ -30,6 +30,12 @@ class Lazy(NamedTuple):
 
 COMMANDS = {
     "train": Lazy("models.cli", "train", "train", "Train an example model on real data."),
+    "import-keras": Lazy(
+        "models.keras_files.cli",
+        "import_keras",
+        "train",
+        "Turn a model that Keras saved into a run.",
+    ),
     "export": Lazy(
         "export.cli", "export", "train", "Turn a training run into a served model, and prove it."
     ),

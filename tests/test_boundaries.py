@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "server.entry": {"server.cli"},
     "server": set(),
     # build time
-    "models": {"torch", "numpy", "safetensors", "matplotlib", "typer", "rich"},
+    "models": {"torch", "numpy", "safetensors", "h5py", "matplotlib", "typer", "rich"},
     # run once, by hand
     "models.data.make_japanese_vowels": {"numpy", "aeon"},
     "models.data.make_digits": {"numpy", "sklearn"},

@@ -14,6 +14,7 @@ _OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "exponential": ("Exp", {}),
     # Keras 2: clip(0.2 x + 0.5, 0, 1). The attributes are ONNX' defaults, written for the reader.
     "hard_sigmoid": ("HardSigmoid", {"alpha": 0.2, "beta": 0.5}),
+    "hard_sigmoid_keras3": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
     "relu": ("Relu", {}),
     "selu": ("Selu", {}),
     "sigmoid": ("Sigmoid", {}),
