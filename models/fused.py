@@ -155,12 +155,12 @@ def _hidden(states: States) -> Any:
 
 def _weights(cell: Cell) -> list[Tensor]:
     """w_ih, w_hh, b_ih, b_hh as torch has them, views of the cell's own where possible."""
-    bias = cell.input_bias()
-    zeros = cell.kernel.new_zeros(cell.kernel.shape[-1])
+    kernel, recurrent_kernel = cell.kernels()
+    bias, zeros = cell.input_bias(), kernel.new_zeros(kernel.shape[-1])
     recurrent_bias = cell.recurrent_bias() if isinstance(cell, GRUCell) else None
     weights = [
-        cell.kernel.T,
-        cell.recurrent_kernel.T,
+        kernel.T,
+        recurrent_kernel.T,
         zeros if bias is None else bias,
         zeros if recurrent_bias is None else recurrent_bias,
     ]

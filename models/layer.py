@@ -53,6 +53,7 @@ class Layer(nn.Module):
         self._trainable: bool = options.get("trainable", True)
         self.around_trainable = True  # whether all layers around this one are
         self._building = 0
+        self._unnamed: set[int] = set()  # weights that no attribute has been given yet
         self._initial_weights = options.get("weights")
 
     @property
@@ -102,6 +103,7 @@ class Layer(nn.Module):
     def _finish_build(self) -> None:
         """What every layer does once its weights are there."""
         self.built = True
+        self._unnamed.clear()
         if not (self._trainable and self.around_trainable):
             spread(self, self.around_trainable)
         if self._initial_weights is not None:
@@ -138,6 +140,7 @@ class Layer(nn.Module):
         weight = nn.Parameter(value, requires_grad=trainable)
         name = free_name(self, name)
         self.register_parameter(name, weight)
+        self._unnamed.add(id(weight))
         if not trainable:
             self.never_trained.add(name)
         regularize, constrain = regularizers.get(regularizer), constraints.get(constraint)
@@ -148,8 +151,9 @@ class Layer(nn.Module):
         return weight
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A weight of `add_weight` that is given to an attribute takes its name."""
-        if isinstance(value, nn.Parameter):
+        """A weight that `build` gives to an attribute takes its name, the first of several."""
+        if isinstance(value, nn.Parameter) and id(value) in self._unnamed:
+            self._unnamed.remove(id(value))
             renamed(self, value, name)
         super().__setattr__(name, value)
 

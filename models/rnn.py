@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import regularizers
 from models.arguments import sort_out
-from models.cells.like import build_cell, takes_constants
+from models.cells.like import build_once, takes_constants
 from models.cells.stacked import StackedRNNCells, output_shape, state_names
 from models.input_shapes import check_ndim, check_shape, shapes
 from models.loop import scan
@@ -124,7 +124,7 @@ class RNN(Stateful):
         """
         shape, *constants = shapes(input_shape or self.batch_input_shape, self.name)
         step_shape = (shape[0], *shape[2:])
-        build_cell(self.cell, [step_shape, *constants] if constants else step_shape, self.dtype)
+        build_once(self.cell, [step_shape, *constants] if constants else step_shape, self.dtype)
         self._input_shape = (shape[0] if self.stateful else None, None, *shape[2:])
         if self.stateful and not self._kept.fit(shape[0]):
             self.reset_states()
@@ -233,7 +233,7 @@ class RNN(Stateful):
 
     def _starting_states(self, inputs: Tensor, initial_state: Sequence[Tensor] | None) -> States:
         if initial_state is None:
-            return tuple(self._kept.get()) if self.stateful else self.get_initial_state(inputs)
+            return self._kept_states() if self.stateful else self.get_initial_state(inputs)
         expected = self.shapes_of_states(tuple(inputs.shape))
         if len(initial_state) != len(expected):
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import torch
 from torch import Tensor, nn
 
+from models.cells.like import build_once
 from models.dense import Dense
 from models.layer import Layer
 from models.registry import deserialize, register, serialize
@@ -93,8 +94,7 @@ class Sequential(Layer):
         self._input_shape = (batch, *time, *input_shape[1 + len(time) :])
         shape = input_shape
         for layer in self.layers:
-            if not layer.built:
-                layer.build(shape)
+            build_once(layer, shape, self.dtype)
             shape = layer.compute_output_shape(shape)
         self.built = True
 

@@ -59,8 +59,8 @@ class Stateful(Layer):
                 "columns of images."
             )
         like = next(self.parameters(), self._kept.get()[0])
-        like = torch.empty(0, dtype=self.dtype) if like is None else like
         if states is None:
+            like = torch.empty(0, dtype=self.dtype) if like is None else like
             self._kept.put(tuple(like.new_zeros(batch, *shape) for shape in expected))
             return
         given = states if isinstance(states, (list, tuple)) else (states,)
@@ -71,4 +71,9 @@ class Stateful(Layer):
                 f"state values. Input received: {states}"
             )
         check_states(values, batch, expected, self.name, "State")
-        self._kept.put(tuple(value.to(like) for value in values))
+        self._kept.put(tuple(value if like is None else value.to(like) for value in values))
+
+    def _kept_states(self) -> tuple[Tensor, ...]:
+        """The states as the weights are: they may have been set before there were any."""
+        like, kept = next(self.parameters(), None), self._kept.get()
+        return tuple(state if like is None else state.to(like) for state in kept)

@@ -7,6 +7,7 @@ weights that were made so).
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,19 +59,17 @@ def array(weight: Tensor) -> np.ndarray[Any, Any]:
 
 def free_name(layer: nn.Module, wished: str) -> str:
     """A name for a new weight: the wished one if torch can have it and it is free."""
-    wished = wished.replace(".", "_")
-    taken = layer._parameters.keys() | layer.__dict__.keys()
-    names = (wished, *(f"{wished}_{number}" for number in range(1, len(taken) + 2)))
-    return next(name for name in names if name not in taken)
+    wished = (wished or "weight").replace(".", "_")
+    names = (f"{wished}_{number}" if number else wished for number in itertools.count())
+    return next(name for name in names if not hasattr(layer, name))
 
 
 def renamed(layer: Any, weight: nn.Parameter, name: str) -> None:
-    """Forgets the name that `weight` had in `layer`; what went with it goes with `name`."""
-    for old in [n for n, own in layer._parameters.items() if own is weight and n != name]:
-        del layer._parameters[old]
-        for table in (layer.weight_regularizers, layer.weight_constraints):
-            if old in table:
-                table[name] = table.pop(old)
-        if old in layer.never_trained:
-            layer.never_trained.remove(old)
-            layer.never_trained.add(name)
+    """Gives `weight` of `layer` another name, in its place; what went with it goes along."""
+    old = next((key for key, own in layer._parameters.items() if own is weight), name)
+    tables = (layer._parameters, layer.weight_regularizers, layer.weight_constraints)
+    for table in tables:
+        items = [(name if key == old else key, value) for key, value in table.items()]
+        table.clear()
+        table.update(items)
+    layer.never_trained = {name if key == old else key for key in layer.never_trained}

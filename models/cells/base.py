@@ -191,6 +191,10 @@ class Cell(Layer):
         """What the recurrent kernel does to h, `(B, u) → (B, G·u)`."""
         return h @ kernel
 
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        """`kernel` and `recurrent_kernel` as the equations have them."""
+        return self.kernel, self.recurrent_kernel
+
     def input_bias(self) -> Tensor | None:
         """The bias that is added to the projected inputs."""
         return self.bias
@@ -200,17 +204,17 @@ class Cell(Layer):
 
         The axis in front, if there is one, is time.
         """
-        projected = gate_by_gate(self.product, inputs, self.kernel, masks.inputs)
+        kernel, _ = self.kernels()
+        projected = gate_by_gate(self.product, inputs, kernel, masks.inputs)
         bias = self.input_bias()
         return projected if bias is None else projected + bias
 
     def sums(self, projected: Tensor, h: Tensor, masks: DropoutMasks) -> Tensor:
         """`projected + h · recurrent_kernel`, each gate's h as its mask leaves it."""
+        _, kernel = self.kernels()
         if masks.recurrent is None and projected.ndim == 2:
-            return torch.addmm(projected, h, self.recurrent_kernel)
-        return projected + gate_by_gate(
-            self.recurrent_product, h, self.recurrent_kernel, masks.recurrent
-        )
+            return torch.addmm(projected, h, kernel)
+        return projected + gate_by_gate(self.recurrent_product, h, kernel, masks.recurrent)
 
     def step(
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT

@@ -1,4 +1,11 @@
-"""The cells of CuDNNGRU and CuDNNLSTM: two biases, side by side in one vector."""
+"""The cells of CuDNNGRU and CuDNNLSTM: plain cells whose weights are laid out as cuDNN takes them.
+
+Keras hands the weights of these layers to cuDNN as they lie in memory, and cuDNN reads each gate's
+part of a kernel as a matrix with a row for each unit. So of the `(D, u)` numbers of a gate in
+`kernel`, the first D belong to the first unit: as the plain cell has it, the gate's kernel is
+`k.reshape(u, D).T`, and `k.T` for the recurrent kernel. Arrays from Keras' `get_weights` fit as
+they are; `plain` turns them into those of a plain layer.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +33,15 @@ _FIXED = (
 class CuDNNGRUCell(GRUCell):
     """`GRUCell(reset_after=True, recurrent_activation="sigmoid")` with `bias (6u,)`.
 
-    The first half of the bias is the input's, the second the recurrent side's.
+    The first half of the bias is the input's, the second the recurrent side's. The kernels are laid
+    out as cuDNN takes them: see this module.
     """
 
     def __init__(self, units: int, **options: Any) -> None:
         super().__init__(units, **options, recurrent_activation="sigmoid", reset_after=True)
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        return plain(self.kernel, self.gates), plain(self.recurrent_kernel, self.gates)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (6 * self.units,)
@@ -49,11 +60,15 @@ class CuDNNGRUCell(GRUCell):
 class CuDNNLSTMCell(LSTMCell):
     """`LSTMCell(recurrent_activation="sigmoid")` with `bias (8u,)`: the sum of its halves counts.
 
-    `unit_forget_bias` puts its ones into the second half.
+    `unit_forget_bias` puts its ones into the second half. The kernels are laid out as cuDNN takes
+    them: see this module.
     """
 
     def __init__(self, units: int, **options: Any) -> None:
         super().__init__(units, **options, recurrent_activation="sigmoid")
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        return plain(self.kernel, self.gates), plain(self.recurrent_kernel, self.gates)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (8 * self.units,)
@@ -70,6 +85,13 @@ class CuDNNLSTMCell(LSTMCell):
 
     def get_config(self) -> dict[str, Any]:
         return _free(super().get_config())
+
+
+def plain(kernel: Tensor, gates: int) -> Tensor:
+    """A kernel `(D, G·u)` as cuDNN takes it, as the plain cell has it: `(D, G·u)`."""
+    rows, width = kernel.shape
+    by_gate = kernel.reshape(rows, gates, -1).transpose(0, 1)
+    return by_gate.reshape(width, rows).T
 
 
 def _free(config: dict[str, Any]) -> dict[str, Any]:

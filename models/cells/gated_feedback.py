@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import activations, initializers
-from models.cells.like import build_cell
+from models.cells.like import build_once
 from models.layer import Layer
 from models.registry import register
 
@@ -102,7 +102,7 @@ class GatedFeedbackRNNCell(Layer):
     def build(self, input_shape: Any) -> None:
         """Makes all layers' weights for inputs `(batch, D)`."""
         for layer, units in zip(self._layers(), self.units, strict=True):
-            build_cell(layer, input_shape, self.dtype)
+            build_once(layer, input_shape, self.dtype)
             input_shape = (input_shape[0], units)
         self.built = True
 

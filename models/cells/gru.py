@@ -110,7 +110,7 @@ class GRUCell(Cell):
         return h, (h,)
 
     def _before(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        kernel_zr, kernel_h = _gates_and_candidate(self.recurrent_kernel)
+        kernel_zr, kernel_h = _gates_and_candidate(self.kernels()[1])
         x_zr, x_h = _gates_and_candidate(projected)
         z, r = self._gates(_sums(x_zr, seen[:2], kernel_zr))
         return z, self.activation(torch.addmm(x_h, r * seen[2], kernel_h))
@@ -118,7 +118,7 @@ class GRUCell(Cell):
     def _after(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         bias = self.recurrent_bias()
         bias = projected.new_zeros(()) if bias is None else bias
-        recurrent = _sums(bias, seen, self.recurrent_kernel)
+        recurrent = _sums(bias, seen, self.kernels()[1])
         x_zr, x_h = _gates_and_candidate(projected)
         h_zr, h_h = _gates_and_candidate(recurrent)
         z, r = self._gates(x_zr + h_zr)

@@ -40,10 +40,10 @@ def takes_constants(cell: Any) -> bool:
     return "constants" in inspect.signature(cell.call).parameters
 
 
-def build_cell(cell: Any, input_shape: Any, dtype: torch.dtype | None = None) -> None:
-    """Builds a cell once, if it can be built; with weights of `dtype` unless it has its own."""
-    if hasattr(cell, "build") and not getattr(cell, "built", False):
-        if dtype is not None and getattr(cell, "dtype", dtype) is None:
-            cell.dtype = dtype
-        cell.build(input_shape)
-        cell.built = True
+def build_once(layer: Any, input_shape: Any, dtype: torch.dtype | None = None) -> None:
+    """Builds a cell or layer once, if it can be built; in `dtype` unless it has its own."""
+    if hasattr(layer, "build") and not getattr(layer, "built", False):
+        if dtype is not None and getattr(layer, "dtype", dtype) is None:
+            layer.dtype = dtype
+        layer.build(input_shape)
+        layer.built = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from torch import Tensor, nn
 
-from models.cells.like import accepted, build_cell, takes_constants
+from models.cells.like import accepted, build_once, takes_constants
 from models.layer import Layer
 from models.registry import deserialize, register, serialize
 from models.states import state_shapes
@@ -98,7 +98,7 @@ class StackedRNNCells(Layer):
         shape, *constants = input_shape if isinstance(input_shape, list) else [input_shape]
         for cell in self.cells:
             takes = constants and takes_constants(cell)
-            build_cell(cell, [shape, *constants] if takes else shape, self.dtype)
+            build_once(cell, [shape, *constants] if takes else shape, self.dtype)
             shape = (shape[0], *output_shape(cell))
         self.built = True
 

@@ -1,7 +1,7 @@
 """From one layout of a layer's weights to another: Keras' plain layers and those of cuDNN.
 
-A gate's kernel `(D, u)` in a file of Keras' CuDNNLSTM or CuDNNGRU is no matrix to multiply with:
-Keras hands its numbers to cuDNN one after the other, as they lie in memory, and cuDNN reads them
+A gate's kernel `(D, u)` in a CuDNNLSTM or CuDNNGRU is no matrix to multiply with: Keras hands its
+numbers to cuDNN one after the other, as they lie in memory, and cuDNN reads them
 as a matrix `(u, D)` that stands to the left of the input. So the plain kernel is
 
     kernel_gate.reshape(u, D).T        recurrent_kernel_gate.T
@@ -13,7 +13,7 @@ cuDNN has two biases, the input's and the recurrent side's, one after the other.
 their sum. A GRU needs both, as `GRU(reset_after=True)` does, in its rows. `GRU(reset_after=False)`
 computes something else, which no weights can bring about.
 
-The layers of this package hold all kernels as plain ones.
+CuDNNLSTM and CuDNNGRU hold their kernels here as they do in Keras.
 """
 
 from __future__ import annotations
@@ -32,18 +32,13 @@ if TYPE_CHECKING:
 
 
 class Layout(Enum):
-    """How `[kernel (D, G·u), recurrent_kernel (u, G·u), bias]` are laid out, by the layer's class.
-
-    The `KERAS_` ones are what Keras has in its files and `get_weights()`.
-    """
+    """How `[kernel (D, G·u), recurrent_kernel (u, G·u), bias]` are laid out, by layer class."""
 
     LSTM = "LSTM"
     CUDNN_LSTM = "CuDNNLSTM"
-    KERAS_CUDNN_LSTM = "Keras' CuDNNLSTM"
     GRU = "GRU(reset_after=False)"
     GRU_RESET_AFTER = "GRU(reset_after=True)"
     CUDNN_GRU = "CuDNNGRU"
-    KERAS_CUDNN_GRU = "Keras' CuDNNGRU"
 
     @property
     def gates(self) -> int:
@@ -53,7 +48,7 @@ class Layout(Enum):
     @property
     def raw(self) -> bool:
         """Whether kernels lie as cuDNN takes them."""
-        return self in (Layout.KERAS_CUDNN_LSTM, Layout.KERAS_CUDNN_GRU)
+        return self in (Layout.CUDNN_LSTM, Layout.CUDNN_GRU)
 
     def bias_shape(self, units: int) -> tuple[int, ...]:
         """The shape of the bias of a layer with `units`."""
@@ -62,15 +57,11 @@ class Layout(Enum):
         return (2, 3 * units) if self is Layout.GRU_RESET_AFTER else (2 * self.gates * units,)
 
 
-LSTMS = (Layout.LSTM, Layout.CUDNN_LSTM, Layout.KERAS_CUDNN_LSTM)
-OF_KERAS = (
-    *(Layout.LSTM, Layout.KERAS_CUDNN_LSTM),
-    *(Layout.GRU, Layout.GRU_RESET_AFTER, Layout.KERAS_CUDNN_GRU),
-)
+LSTMS = (Layout.LSTM, Layout.CUDNN_LSTM)
 
 
 def recognise(weights: Sequence[Array], gates: int) -> Layout | None:
-    """The layout in which Keras has `weights` of a layer with `gates`: the bias tells.
+    """The layout of `weights` of a layer with `gates`: the bias tells.
 
     None without a bias, or with one of another shape.
     """
@@ -79,7 +70,7 @@ def recognise(weights: Sequence[Array], gates: int) -> Layout | None:
     _, recurrent_kernel, bias = weights
     fits = (
         layout
-        for layout in OF_KERAS
+        for layout in Layout
         if layout.gates == gates and layout.bias_shape(recurrent_kernel.shape[0]) == bias.shape
     )
     return next(fits, None)

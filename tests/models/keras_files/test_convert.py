@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import models
 from models.keras_files import KerasFileError, Layout, convert, read
 from models.keras_files.convert import recognise
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from models.keras_files.saved import Array
 
 PAIRS = {
-    "CuDNNLSTM": (Layout.KERAS_CUDNN_LSTM, Layout.LSTM),
-    "LSTM": (Layout.LSTM, Layout.KERAS_CUDNN_LSTM),
-    "CuDNNGRU": (Layout.KERAS_CUDNN_GRU, Layout.GRU_RESET_AFTER),
-    "GRU": (Layout.GRU_RESET_AFTER, Layout.KERAS_CUDNN_GRU),
+    "CuDNNLSTM": (Layout.CUDNN_LSTM, Layout.LSTM),
+    "LSTM": (Layout.LSTM, Layout.CUDNN_LSTM),
+    "CuDNNGRU": (Layout.CUDNN_GRU, Layout.GRU_RESET_AFTER),
+    "GRU": (Layout.GRU_RESET_AFTER, Layout.CUDNN_GRU),
 }
 PLAIN = (Layout.LSTM, Layout.GRU_RESET_AFTER)
 
@@ -82,23 +83,29 @@ def test_there_and_back(plain: Layout) -> None:
         np.testing.assert_array_equal(old, new)
 
 
-def test_our_own_cudnn_layers_have_plain_kernels_and_both_biases() -> None:
-    for raw, ours in (
-        (Layout.KERAS_CUDNN_LSTM, Layout.CUDNN_LSTM),
-        (Layout.KERAS_CUDNN_GRU, Layout.CUDNN_GRU),
-    ):
-        before = weights(raw)
-        kernel, recurrent_kernel, bias = convert(before, raw, ours)
-        plain = Layout.LSTM if ours is Layout.CUDNN_LSTM else Layout.GRU_RESET_AFTER
+@pytest.mark.parametrize("name", ["CuDNNLSTM", "CuDNNGRU"])
+def test_our_own_cudnn_layers_take_keras_weights_as_they_are(name: str) -> None:
+    """They compute what the plain layer computes with the converted ones."""
+    raw, plain = PAIRS[name]
+    before = weights(raw)
+    cudnn = getattr(models, name)(4, return_sequences=True)
+    layer = {"CuDNNLSTM": models.LSTM, "CuDNNGRU": models.GRU}[name](
+        4,
+        recurrent_activation="sigmoid",
+        return_sequences=True,
+        **({"reset_after": True} if name == "CuDNNGRU" else {}),
+    )
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    for each, own in ((cudnn, before), (layer, convert(before, raw, plain))):
+        each.build((None, None, 3))
+        each.set_weights(own)
 
-        np.testing.assert_array_equal(bias, before[2])
-        np.testing.assert_array_equal(kernel, convert(before, raw, plain)[0])
-        np.testing.assert_array_equal(recurrent_kernel, convert(before, raw, plain)[1])
+    torch.testing.assert_close(cudnn(x), layer(x), rtol=0, atol=1e-6)
 
 
 def test_the_arrays_given_stay_as_they_are() -> None:
     before, copies = weights(Layout.LSTM), weights(Layout.LSTM)
-    convert(before, Layout.LSTM, Layout.KERAS_CUDNN_LSTM)
+    convert(before, Layout.LSTM, Layout.CUDNN_LSTM)
 
     for old, copy in zip(before, copies, strict=True):
         np.testing.assert_array_equal(old, copy)
@@ -113,7 +120,7 @@ def test_the_bias_tells_the_layout(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        (Layout.GRU, Layout.KERAS_CUDNN_GRU, "the reset gate before the product"),
+        (Layout.GRU, Layout.CUDNN_GRU, "the reset gate before the product"),
         (Layout.CUDNN_GRU, Layout.GRU, r"CuDNNGRU → GRU\(reset_after=False\): there is no such"),
         (Layout.GRU, Layout.GRU_RESET_AFTER, "there is no such conversion"),
         (Layout.LSTM, Layout.CUDNN_GRU, "The weights of LSTM are none of CuDNNGRU"),
@@ -128,4 +135,4 @@ def test_a_bias_of_another_layout() -> None:
     with pytest.raises(
         KerasFileError, match=r"bias of LSTM with 4 units has the shape \(16,\), not \(32,\)"
     ):
-        convert(weights(Layout.KERAS_CUDNN_LSTM), Layout.LSTM, Layout.CUDNN_LSTM)
+        convert(weights(Layout.CUDNN_LSTM), Layout.LSTM, Layout.CUDNN_LSTM)

@@ -101,7 +101,7 @@ def test_a_plain_lstm_into_cudnn(keras: Path) -> None:
 def test_gru_without_reset_after_and_cudnn_do_not_convert(keras: Path) -> None:
     with pytest.raises(KerasFileError, match=r"'cu_dnngru' into 'gru' \(GRU\): .* before the prod"):
         load_weights(models.GRU(4), keras / "tf-keras-2.21.0/cudnn_gru.weights.h5")
-    with pytest.raises(KerasFileError, match=r"into 'gru' \(GRU\): Keras' CuDNNGRU → GRU\(reset_a"):
+    with pytest.raises(KerasFileError, match=r"into 'gru' \(GRU\): CuDNNGRU → GRU\(reset_a"):
         load_weights(models.GRU(4), keras / "keras-2.2.4/cudnn_gru.h5")
     with pytest.raises(KerasFileError, match="there is no such conversion"):
         load_weights(models.CuDNNGRU(4), keras / "keras-2.2.4/gru.h5")
