@@ -139,7 +139,8 @@ class ConvLSTM2DCell(Cell):
         )
         return (self.filters, *lengths) if first else (*lengths, self.filters)
 
-    # The step: products are always (…, rows, cols, 4·filters), whatever the data format
+    # The step: products are always (…, rows, cols, 4·filters), whatever the data format. Gates and
+    # states have the data format, in which an activation like softmax sees them.
 
     def product(self, x: Tensor, kernel: Tensor) -> Tensor:
         images = x.reshape(-1, *x.shape[-3:])
@@ -153,11 +154,10 @@ class ConvLSTM2DCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         h, c = states
-        z = self.sums(projected, h, masks)
-        _, (h, c) = lstm_step(z, self._channels_last(c), self.activation, self.recurrent_activation)
+        z, axis = self.sums(projected, h, masks), -1
         if self.data_format == CHANNELS_FIRST:
-            h, c = h.movedim(-1, 1), c.movedim(-1, 1)
-        return h, (h, c)
+            z, axis = z.movedim(-1, 1), 1
+        return lstm_step(z, c, self.activation, self.recurrent_activation, axis)
 
     def _convolve(
         self,
