@@ -18,7 +18,7 @@ from models.cells.gru import GRUCell
 from models.cells.lstm import LSTMCell
 from models.registry import register
 
-_FIXED = (
+FIXED = (
     "activation",
     "recurrent_activation",
     "use_bias",
@@ -96,4 +96,4 @@ def plain(kernel: Tensor, gates: int) -> Tensor:
 
 def _free(config: dict[str, Any]) -> dict[str, Any]:
     """A config without the options that cuDNN decides."""
-    return {key: value for key, value in config.items() if key not in _FIXED}
+    return {key: value for key, value in config.items() if key not in FIXED}

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from models.options import LayerOptions
 from models.rnn import RNN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from models.layer import Layer
+
+
+_OF_RNN = {*signature(RNN.__init__).parameters, *LayerOptions.__annotations__}
+
+
+def arguments(scope: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a constructor by name, from its `locals()`."""
+    named = {k: v for k, v in scope.items() if k not in ("self", "__class__", "options")}
+    return {**named, **scope["options"]}
+
 
 class CellRNN(RNN):
     """An `RNN` whose arguments are its cell's as well: so are its config and its attributes."""
+
+    cell_class: ClassVar[type[Layer]]
+
+    def __init__(self, **given: Any) -> None:
+        """What `RNN` does not take, the cell does."""
+        own = {name: given.pop(name) for name in _OF_RNN & given.keys()}
+        super().__init__(self.cell_class(**given), **own)
 
     def get_config(self) -> dict[str, Any]:
         return {**self.cell.get_config(), **self._own_config()}

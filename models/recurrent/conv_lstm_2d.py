@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from models.cells import ConvLSTM2DCell
-from models.recurrent.base import CellRNN
+from models.recurrent.base import CellRNN, arguments
 from models.registry import register
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class ConvLSTM2D(CellRNN):
     """
 
     cell: ConvLSTM2DCell
+    cell_class = ConvLSTM2DCell
 
     def __init__(
         self,
@@ -61,35 +62,4 @@ class ConvLSTM2D(CellRNN):
     ) -> None:
         if unroll:
             raise TypeError("Unrolling isn't possible with convolutional RNNs.")
-        cell = ConvLSTM2DCell(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))

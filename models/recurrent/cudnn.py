@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from models.cells import CuDNNGRUCell, CuDNNLSTMCell
-from models.recurrent.base import CellRNN
+from models.cells.cudnn import FIXED
+from models.recurrent.base import CellRNN, arguments
 from models.registry import register
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class CuDNNRNN(CellRNN):
-    """What both share: no masks, no unrolling."""
+    """What both share: no masks, no unrolling, and options that cuDNN decides."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        if "unroll" in options:
-            raise TypeError("Keyword argument not understood:", "unroll")
-        super().__init__(*args, **options)
+    def __init__(self, **given: Any) -> None:
+        for name in given.keys() & {"unroll", *FIXED}:
+            raise TypeError("Keyword argument not understood:", name)
+        super().__init__(**given)
 
     def _check_inputs(self, inputs: Tensor, mask: Tensor | None) -> None:
         if mask is not None:
@@ -42,6 +43,7 @@ class CuDNNGRU(CuDNNRNN):
     """`GRU(reset_after=True, recurrent_activation="sigmoid")` with a bias of shape `(6u,)`."""
 
     cell: CuDNNGRUCell
+    cell_class = CuDNNGRUCell
 
     def __init__(
         self,
@@ -62,27 +64,7 @@ class CuDNNGRU(CuDNNRNN):
         go_backwards: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
-        cell = CuDNNGRUCell(
-            units,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))
 
 
 @register
@@ -90,6 +72,7 @@ class CuDNNLSTM(CuDNNRNN):
     """`LSTM(recurrent_activation="sigmoid")` with a bias of shape `(8u,)`."""
 
     cell: CuDNNLSTMCell
+    cell_class = CuDNNLSTMCell
 
     def __init__(
         self,
@@ -111,25 +94,4 @@ class CuDNNLSTM(CuDNNRNN):
         go_backwards: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
-        cell = CuDNNLSTMCell(
-            units,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))

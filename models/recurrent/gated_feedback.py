@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from models.cells import GatedFeedbackRNNCell
-from models.recurrent.base import CellRNN
+from models.recurrent.base import CellRNN, arguments
 from models.registry import register
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class GatedFeedbackRNN(CellRNN):
     """
 
     cell: GatedFeedbackRNNCell
+    cell_class = GatedFeedbackRNNCell
 
     def __init__(
         self,
@@ -44,23 +45,4 @@ class GatedFeedbackRNN(CellRNN):
         unroll: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
-        cell = GatedFeedbackRNNCell(
-            units,
-            kind,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            unroll,
-            activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from models.cells import GRUCell
-from models.recurrent.base import CellRNN
+from models.recurrent.base import CellRNN, arguments
 from models.registry import register
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class GRU(CellRNN):
     """Gated recurrent unit layer: see `GRUCell` for the step, `RNN` for the rest."""
 
     cell: GRUCell
+    cell_class = GRUCell
 
     def __init__(
         self,
@@ -49,32 +50,4 @@ class GRU(CellRNN):
         reset_after: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
-        cell = GRUCell(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            implementation=implementation,
-            reset_after=reset_after,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            unroll,
-            activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))

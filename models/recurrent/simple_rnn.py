@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Unpack
 
 from models.cells import SimpleRNNCell
-from models.recurrent.base import CellRNN
+from models.recurrent.base import CellRNN, arguments
 from models.registry import register
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class SimpleRNN(CellRNN):
     """Fully connected recurrent layer: see `SimpleRNNCell` for the step, `RNN` for the rest."""
 
     cell: SimpleRNNCell
+    cell_class = SimpleRNNCell
 
     def __init__(
         self,
@@ -53,29 +54,4 @@ class SimpleRNN(CellRNN):
                 "Please remove it from your layer call.",
                 stacklevel=2,
             )
-        cell = SimpleRNNCell(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-        )
-        super().__init__(
-            cell,
-            return_sequences,
-            return_state,
-            go_backwards,
-            stateful,
-            unroll,
-            activity_regularizer,
-            **options,
-        )
+        super().__init__(**arguments(locals()))
