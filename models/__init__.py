@@ -10,6 +10,7 @@ from models.cells import (
     StackedRNNCells,
 )
 from models.dense import Dense
+from models.embedding import Embedding
 from models.layer import Layer
 from models.masking import Masking
 from models.normalization import Normalization
@@ -36,6 +37,7 @@ __all__ = [
     "CuDNNGRU",
     "CuDNNLSTM",
     "Dense",
+    "Embedding",
     "GRUCell",
     "GatedFeedbackRNN",
     "GatedFeedbackRNNCell",
