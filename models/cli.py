@@ -79,6 +79,7 @@ def train(
     run_dir = output or Path("runs") / name
     outcome = _train(console, name, EXAMPLES[name], run_dir, seed, epochs, device, resume)
     _report(console, run_dir, outcome)
+    _say_next(run_dir, EXAMPLES[name])
 
 
 def _train(
@@ -187,9 +188,13 @@ def _report(console: Console, run_dir: Path, outcome: Outcome) -> None:
     table.add_row("seed", f"{outcome.seed}")
     table.add_row("seconds", f"{outcome.seconds:.1f}")
     console.print(table)
+
+
+def _say_next(run_dir: Path, example: Example) -> None:
     # Not through rich: lines to copy must not be wrapped.
     folder = shlex.quote(str(run_dir))
-    typer.echo(f"Next: rnnserve export {folder} --repository repository")
+    if example.inputs is not None:
+        typer.echo(f"Next: rnnserve export {folder} --repository repository")
     typer.echo(f"To see the curves: tensorboard --logdir {folder}")
 
 

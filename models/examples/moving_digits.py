@@ -107,5 +107,4 @@ MOVING_DIGITS = Example(
     data=held_out_films,
     task=MovingDigits,
     settings=Settings(epochs=60, patience=15, learning_rate=1e-2),
-    inputs=list,
 )
