@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
-import torch
-from torch import Tensor
-
 from models import activations
 from models.cells.base import Cell, States
 from models.cells.convolution import Pair, convolve, output_length, pair
 from models.cells.dropout import NO_DROPOUT, DropoutMasks
-from models.cells.lstm import lstm_step
+from models.cells.lstm import lstm_step, ones_for_forget_gate
 from models.registry import register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor
 
     from models.activations import Activation, ActivationLike
     from models.constraints import ConstraintLike
@@ -121,9 +121,7 @@ class ConvLSTM2DCell(Cell):
     def initial_bias(self, shape: Any) -> Tensor:
         if not self.unit_forget_bias:
             return super().initial_bias(shape)
-        n = self.filters
-        first, last = self.bias_initializer((n,)), self.bias_initializer((2 * n,))
-        return torch.cat([first, torch.ones(n), last])
+        return ones_for_forget_gate(self.bias_initializer, self.filters, before=1)
 
     # Shapes
 

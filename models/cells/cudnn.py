@@ -9,14 +9,14 @@ they are; `plain` turns them into those of a plain layer.
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from models.cells.gru import GRUCell
-from models.cells.lstm import LSTMCell
+from models.cells.lstm import LSTMCell, ones_for_forget_gate
 from models.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FIXED = (
     "activation",
@@ -76,9 +76,7 @@ class CuDNNLSTMCell(LSTMCell):
     def initial_bias(self, shape: Any) -> Tensor:
         if not self.unit_forget_bias:
             return self.bias_initializer(shape)
-        u = self.units
-        first, last = self.bias_initializer((5 * u,)), self.bias_initializer((2 * u,))
-        return torch.cat([first, torch.ones(u), last])
+        return ones_for_forget_gate(self.bias_initializer, self.units, before=5)
 
     def input_bias(self) -> Tensor | None:
         return None if self.bias is None else self.bias.reshape(2, -1).sum(0)

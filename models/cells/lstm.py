@@ -16,7 +16,7 @@ from models.registry import register
 if TYPE_CHECKING:
     from models.activations import Activation, ActivationLike
     from models.constraints import ConstraintLike
-    from models.initializers import InitializerLike
+    from models.initializers import Initialize, InitializerLike
     from models.options import LayerOptions
     from models.regularizers import RegularizerLike
 
@@ -85,9 +85,7 @@ class LSTMCell(Cell):
     def initial_bias(self, shape: Any) -> Tensor:
         if not self.unit_forget_bias:
             return super().initial_bias(shape)
-        u = self.units
-        first, last = self.bias_initializer((u,)), self.bias_initializer((2 * u,))
-        return torch.cat([first, torch.ones(u), last])
+        return ones_for_forget_gate(self.bias_initializer, self.units, before=1)
 
     def step(
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
@@ -103,6 +101,12 @@ class LSTMCell(Cell):
             "unit_forget_bias": self.unit_forget_bias,
             "implementation": self.implementation,
         }
+
+
+def ones_for_forget_gate(initializer: Initialize, units: int, before: int) -> Tensor:
+    """A bias with ones for the forget gate, which stands behind `before` gates; two more follow."""
+    first, last = initializer((before * units,)), initializer((2 * units,))
+    return torch.cat([first, torch.ones(units), last])
 
 
 def lstm_step(

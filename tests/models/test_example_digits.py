@@ -43,26 +43,26 @@ def random(seed: int = 3) -> Random:
 # Warping
 
 
-def test_images_are_moved_and_stretched_by_as_much_as_it_says() -> None:
-    """The pixel in the middle shows the shift, one that is four away the matrix besides."""
-    rows, columns, count = 9, 13, 4000
-    across = torch.arange(columns).expand(rows, columns) * 1e4
-    down = torch.arange(rows)[:, None].expand(rows, columns) * 1e4
-    found = [
-        warped(ramp.expand(count, rows, columns), random().generator) / 1e4
-        for ramp in (down, across)
-    ]
-    for axis, size in ((0, rows), (1, columns)):
-        middle = found[axis][:, rows // 2, columns // 2]
-        assert middle.mean().item() == pytest.approx(size // 2, abs=0.03)
-        assert middle.std().item() == pytest.approx(SHIFT, rel=0.05)
-    middle = found[1][:, 4, 6]
-    stretched = found[1][:, 4, 9] - middle  # three to the right
-    slanted = (found[1][:, 6, 6] - middle) * rows / columns  # two down, in half images
-    assert stretched.mean().item() == pytest.approx(3, abs=0.03)
-    assert stretched.std().item() == pytest.approx(3 * SPREAD, rel=0.05)
-    assert slanted.mean().item() == pytest.approx(0, abs=0.03)
-    assert slanted.std().item() == pytest.approx(2 * SPREAD, rel=0.05)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_images_are_moved_and_stretched_by_as_much_as_it_says(axis: int) -> None:
+    """The pixel in the middle shows the shift, those two further along either axis the matrix.
+
+    Each pixel says where along `axis` it is, so loudly that noise is nothing beside it.
+    """
+    shape, loud = (9, 13), 1e4
+    places = loud * torch.stack(torch.meshgrid(*map(torch.arange, shape), indexing="ij"))
+    found = warped(places[axis].expand(4000, *shape), random().generator) / loud
+    middle, below, beside = found[:, 4, 6], found[:, 6, 6], found[:, 4, 8]
+    along, across = (below, beside) if axis == 0 else (beside, below)
+    half_images = shape[1 - axis] / shape[axis]  # the matrix's unit, where the axes differ
+
+    for offset, mean, deviation in (
+        (middle - shape[axis] // 2, 0, SHIFT),
+        (along - middle, 2, 2 * SPREAD),
+        ((across - middle) * half_images, 0, 2 * SPREAD),
+    ):
+        assert offset.mean().item() == pytest.approx(mean, abs=0.03)
+        assert offset.std().item() == pytest.approx(deviation, rel=0.05)
 
 
 def test_noise_on_paper() -> None:
