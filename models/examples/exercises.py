@@ -1,7 +1,10 @@
 """Synchronous sequence → sequence: which exercise is it, at every moment? Trained in chunks.
 
 Sessions last 300 steps. They are consumed CHUNK steps at a time, the layer's states going on from
-chunk to chunk and the gradients not: truncated back-propagation through time.
+chunk to chunk and the gradients not: truncated back-propagation through time. No chunk is as long
+as an exercise lasts.
+
+What can be had on the test set without memory: 0.473, by the nearest of the exercises' mean frames.
 """
 
 from __future__ import annotations
@@ -121,11 +124,15 @@ class Exercises:
         return Measured(loss, accuracy, batch.labels.numel())
 
 
+# The settings were chosen by cross-validation over the seven people who are not for testing, one at
+# a time: an accuracy of 0.843 after the last epoch; 0.817 if watches are not turned; 0.750 if whole
+# sessions are learnt from, in as many epochs, which have a twelfth of the optimiser's steps.
+# On the test set, seeds 0, 1, 2 come to 0.847, 0.837, 0.835.
 EXERCISES = Example(
     title="Shoulder exercises: which one is it, at every moment?",
     structure="sequence → sequence, synchronous",
     source="10 people with a smartwatch",
-    duration="1 minute",
+    duration="10 seconds",
     data=datasets.exercises,
     task=Exercises,
     settings=Settings(epochs=10, patience=10, chunk=CHUNK),
