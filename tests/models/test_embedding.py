@@ -55,6 +55,7 @@ def test_config_round_trip_in_a_model() -> None:
     again = deserialize(serialize(model))
 
     assert again.get_config() == model.get_config()
+    assert again.layers[0].mask_zero
     assert again.compute_output_shape((7, 6)) == (7, 6, 2)
     assert tuple(again(torch.zeros(7, 6, dtype=torch.int64)).shape) == (7, 6, 2)
     assert torch.equal(again.layers[0].embeddings, torch.ones(5, 4))

@@ -98,22 +98,22 @@ def test_validation_and_test_are_always_the_same(data: Arrays) -> None:
 
 
 class Few(MovingDigits):
-    training_films, batch_size = 8, 4
+    training_films = 4
 
 
 class Some(MovingDigits):
-    training_films, batch_size = 120, 3
+    training_films, batch_size = 75, 1
 
 
 def trained(output: Path, task: MovingDigits, epochs: int) -> Outcome:
-    settings = replace(MOVING_DIGITS.settings, epochs=epochs)
-    return train(task, settings, output, name="films", seed=1)
+    quick = replace(MOVING_DIGITS.settings, epochs=epochs, learning_rate=0.02)
+    return train(task, quick, output, name="films", seed=1)
 
 
 def test_a_short_training_beats_the_baseline(data: Arrays, tmp_path: Path) -> None:
     validation, test = data
     outcome = trained(tmp_path, Some((validation[:10], test[:40]), seed=0), epochs=1)
-    assert outcome.test < 0.9 * outcome.baseline
+    assert outcome.test < 0.7 * outcome.baseline
     assert (tmp_path / runs.CURVE).stat().st_size > 0
 
 

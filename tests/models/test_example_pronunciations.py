@@ -179,6 +179,7 @@ def test_the_model_comes_back_from_its_run_folder(model: EncoderDecoder, tmp_pat
 
     assert isinstance(loaded, EncoderDecoder)
     assert loaded.get_config() == model.get_config()
+    assert loaded.dropout == loaded.decoder.dropout == 0.5
     one, other = (m(batch.letters, batch.letters_mask) for m in (model, loaded))
     assert [symbols.tolist() for symbols in one] == [symbols.tolist() for symbols in other]
 
