@@ -209,12 +209,11 @@ class Cell(Layer):
         bias = self.input_bias()
         return projected if bias is None else projected + bias
 
-    def sums(self, projected: Tensor, h: Tensor, masks: DropoutMasks) -> Tensor:
-        """`projected + h · recurrent_kernel`, each gate's h as its mask leaves it."""
-        _, kernel = self.kernels()
-        if masks.recurrent is None and projected.ndim == 2:
+    def sums(self, projected: Tensor, h: Tensor, kernel: Tensor, masks: Masks) -> Tensor:
+        """`projected + h · kernel`, each gate's h as its mask leaves it."""
+        if masks is None and kernel.ndim == 2:
             return torch.addmm(projected, h, kernel)
-        return projected + gate_by_gate(self.recurrent_product, h, kernel, masks.recurrent)
+        return projected + gate_by_gate(self.recurrent_product, h, kernel, masks)
 
     def step(
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT

@@ -152,7 +152,7 @@ class ConvLSTM2DCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         h, c = states
-        z, axis = self.sums(projected, h, masks), -1
+        z, axis = self.sums(projected, h, self.kernels()[1], masks.recurrent), -1
         if self.data_format == CHANNELS_FIRST:
             z, axis = z.movedim(-1, 1), 1
         return lstm_step(z, c, self.activation, self.recurrent_activation, axis)

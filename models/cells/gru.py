@@ -8,7 +8,7 @@ import torch
 
 from models import activations
 from models.cells.base import Cell, States
-from models.cells.dropout import NO_DROPOUT, DropoutMasks, dropped
+from models.cells.dropout import NO_DROPOUT, DropoutMasks, Masks, dropped
 from models.cells.implementation import checked
 from models.registry import register
 
@@ -101,24 +101,24 @@ class GRUCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         (h,) = states
-        seen = dropped(h, masks.recurrent, self.gates)
-        if self.implementation == 2:
-            h = seen[0]
         update = self._after if self.reset_after else self._before
-        z, candidate = update(projected, seen)
+        z, candidate = update(projected, h, masks.recurrent)
+        if self.implementation == 2:
+            h, *_ = dropped(h, masks.recurrent, self.gates)
         h = torch.addcmul(candidate, z, h - candidate)  # z ∘ h + (1 - z) ∘ ĥ
         return h, (h,)
 
-    def _before(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _before(self, projected: Tensor, h: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         kernel_zr, kernel_h = _gates_and_candidate(self.kernels()[1])
         x_zr, x_h = _gates_and_candidate(projected)
-        z, r = self._gates(_sums(x_zr, seen[:2], kernel_zr))
-        return z, self.activation(torch.addmm(x_h, r * seen[2], kernel_h))
+        z, r = self._gates(self.sums(x_zr, h, kernel_zr, masks and masks[:2]))
+        _, _, of_candidate = dropped(h, masks, self.gates)
+        return z, self.activation(torch.addmm(x_h, r * of_candidate, kernel_h))
 
-    def _after(self, projected: Tensor, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _after(self, projected: Tensor, h: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         bias = self.recurrent_bias()
         bias = projected.new_zeros(()) if bias is None else bias
-        recurrent = _sums(bias, seen, self.kernels()[1])
+        recurrent = self.sums(bias, h, self.kernels()[1], masks)
         x_zr, x_h = _gates_and_candidate(projected)
         h_zr, h_h = _gates_and_candidate(recurrent)
         z, r = self._gates(x_zr + h_zr)
@@ -142,11 +142,3 @@ def _gates_and_candidate(x: Tensor) -> tuple[Tensor, Tensor]:
     """`(…, 3u)` → the part of z and r `(…, 2u)`, the part of the candidate `(…, u)`."""
     u = x.shape[-1] // 3
     return x[..., : 2 * u], x[..., 2 * u :]
-
-
-def _sums(x: Tensor, seen: tuple[Tensor, ...], kernel: Tensor) -> Tensor:
-    """`x` plus each gate's h times that gate's part of `kernel`: one product if all see one h."""
-    if all(h is seen[0] for h in seen):
-        return torch.addmm(x, seen[0], kernel)
-    kernels = kernel.chunk(len(seen), dim=-1)
-    return x + torch.cat([h @ k for h, k in zip(seen, kernels, strict=True)], dim=-1)

@@ -91,7 +91,7 @@ class LSTMCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         h, c = states
-        z = self.sums(projected, h, masks)
+        z = self.sums(projected, h, self.kernels()[1], masks.recurrent)
         return lstm_step(z, c, self.activation, self.recurrent_activation)
 
     def get_config(self) -> dict[str, Any]:

@@ -68,5 +68,5 @@ class SimpleRNNCell(Cell):
         self, projected: Tensor, states: States, masks: DropoutMasks = NO_DROPOUT
     ) -> tuple[Tensor, States]:
         (h,) = states
-        h = self.activation(self.sums(projected, h, masks))
+        h = self.activation(self.sums(projected, h, self.kernels()[1], masks.recurrent))
         return h, (h,)
