@@ -12,8 +12,8 @@ from torch import Tensor
 
 from models import regularizers
 from models.arguments import sort_out
-from models.cells.like import build_once, takes_constants
-from models.cells.stacked import StackedRNNCells, output_shape, state_names
+from models.cells.like import build_once, output_shape, state_names, takes_constants
+from models.cells.stacked import StackedRNNCells
 from models.input_shapes import check_ndim, check_shape, shapes
 from models.loop import scan
 from models.registry import deserialize, register, serialize
@@ -79,6 +79,7 @@ class RNN(Stateful):
         self.go_backwards = go_backwards
         self.unroll = unroll
         self.activity_regularizer = regularizers.get(activity_regularizer)
+        self._takes_constants = takes_constants(cell)  # once: a call should not ask again
         self._num_constants: int | None = None
         self._keep_states(len(state_shapes(self.cell.state_size)))
 
@@ -168,7 +169,7 @@ class RNN(Stateful):
         Raises ValueError where shapes, or the numbers of states and constants, do not fit.
         """
         mask = mask if mask is None or isinstance(mask, Tensor) else mask[0]
-        takes = takes_constants(self.cell)
+        takes = self._takes_constants
         states = len(self._kept.get()) if takes else None
         x, initial_state, constants = sort_out(
             inputs, initial_state, constants, self._num_constants, states

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
+from models.states import state_shapes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.cells.base import States
+    from models.states import Shape
 
 
 class CellLike(Protocol):
@@ -47,3 +50,18 @@ def build_once(layer: Any, input_shape: Any, dtype: torch.dtype | None = None) -
             layer.dtype = dtype
         layer.build(input_shape)
         layer.built = True
+
+
+def output_shape(cell: Any) -> Shape:
+    """The shape of a cell's output, without the batch axis: `output_size`, else the first state."""
+    size = getattr(cell, "output_size", None)
+    if size is None:
+        return state_shapes(cell.state_size)[0]
+    return tuple(size) if isinstance(size, (list, tuple)) else (int(size),)
+
+
+def state_names(cell: Any) -> tuple[str, ...]:
+    """One short name per state of a cell: its own `state_names`, else state_0, state_1, …"""
+    fallback = tuple(f"state_{index}" for index, _ in enumerate(state_shapes(cell.state_size)))
+    names: tuple[str, ...] = getattr(cell, "state_names", fallback)
+    return names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from torch import Tensor, nn
 
-from models.cells.like import accepted, build_once, takes_constants
+from models.cells.like import accepted, build_once, output_shape, state_names, takes_constants
 from models.layer import Layer
 from models.registry import deserialize, register, serialize
 from models.states import state_shapes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from models.cells.base import States
     from models.cells.like import CellLike
     from models.options import LayerOptions
-    from models.states import Shape
 
 
 @register
@@ -145,18 +144,3 @@ class StackedRNNCells(Layer):
     ) -> Self:
         cells = [deserialize(cell, custom_objects) for cell in config["cells"]]
         return cls(**{**config, "cells": cells})
-
-
-def output_shape(cell: Any) -> Shape:
-    """The shape of a cell's output, without the batch axis: `output_size`, else the first state."""
-    size = getattr(cell, "output_size", None)
-    if size is None:
-        return state_shapes(cell.state_size)[0]
-    return tuple(size) if isinstance(size, (list, tuple)) else (int(size),)
-
-
-def state_names(cell: Any) -> tuple[str, ...]:
-    """One short name per state of a cell: its own `state_names`, else state_0, state_1, …"""
-    fallback = tuple(f"state_{index}" for index, _ in enumerate(state_shapes(cell.state_size)))
-    names: tuple[str, ...] = getattr(cell, "state_names", fallback)
-    return names
