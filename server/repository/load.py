@@ -108,6 +108,7 @@ def _spec(
         inputs=inputs,
         outputs=outputs,
         states=states,
+        constants=(),
         idle_s=config.sequence_batching.max_sequence_idle_microseconds / 1e6,
         may_be_cut=parameters.may_be_cut,
         config=config,

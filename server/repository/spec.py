@@ -23,7 +23,8 @@ class TensorSpec:
 
     `shape` counts the batch axis, which is axis 0 and always -1; a model with max_batch_size 0 has
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
-    tensor has none.
+    tensor has none. An input with a `default` (a scalar array of its dtype) may be left out of a
+    request: every element is that then.
     """
 
     name: str
@@ -31,6 +32,7 @@ class TensorSpec:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     time_axis: int | None = None
+    default: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class StateSpec:
     """A pair of tensors that carry one state from a step to the next.
 
     `shape` is that of one session's row, without the batch axis; in the graph the batch axis
-    stands at `batch_axis`. `initial` has `shape`.
+    stands at `batch_axis`, None for a model without one. `initial` has `shape`.
+
+    A constant of a session is kept the same way, but is given when the session is opened and never
+    changes: its `output` is "".
     """
 
     name: str  # of the graph's input
@@ -46,7 +51,7 @@ class StateSpec:
     datatype: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    batch_axis: int
+    batch_axis: int | None
     initial: NDArray[Any]
 
     @property
@@ -72,11 +77,12 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     states: tuple[StateSpec, ...]
+    constants: tuple[StateSpec, ...]  # what a session gives once; not among `inputs`
     idle_s: float
     may_be_cut: bool
     config: ModelConfig
 
     @property
     def state_nbytes(self) -> int:
-        """Bytes of state that one row of a session takes."""
-        return sum(state.nbytes for state in self.states)
+        """Bytes of state that one row of a session takes, its constants included."""
+        return sum(state.nbytes for state in (*self.states, *self.constants))

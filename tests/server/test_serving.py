@@ -63,6 +63,7 @@ def spec(name: str = "echo", version: int = 1, **changes: Any) -> ModelSpec:
         "inputs": (TensorSpec(name="x", **tensor),),
         "outputs": (TensorSpec(name="y", **tensor),),
         "states": (),
+        "constants": (),
         "idle_s": 20.0,
         "may_be_cut": True,
         "config": ModelConfig(),
