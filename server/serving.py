@@ -7,11 +7,12 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from server.core.batch import Layout
+from server.core.batch import Layout, ReadRows
+from server.core.controls import Control
 from server.core.ledger import Limits
 from server.core.requests import Close
 from server.core.scheduler import Scheduler
-from server.core.session import Session
+from server.core.session import Event, Session
 from server.core.sessions import Sessions
 from server.driver import Driver
 from server.errors import InvalidRequest, ModelNotFound, RequestError, ShuttingDown
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from server.config import LimitsConfig
-    from server.core.requests import Request
+    from server.core.requests import Read, Request
     from server.driver import Engine
     from server.repository.spec import ModelSpec
 
@@ -31,7 +32,7 @@ def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
     return Limits(
         max_batch_size=max(1, spec.max_batch_size),  # 0: no batch axis, requests run one by one
         max_rows=config.max_sessions,
-        max_chunk=config.max_chunk if spec.may_be_cut else None,
+        max_chunk=(spec.piece or config.max_chunk) if spec.may_be_cut else None,
         max_pending_per_session=config.max_pending_per_session,
         max_pending=config.max_pending,
     )
@@ -56,13 +57,37 @@ class ServedModel:
         self.accepted: dict[Any, Any] = {}  # see `server.rpc.tensors.accept`
         self.may_be_cut = limits.max_chunk is not None
         self.states = {state.name: state for state in spec.states}
+        self.constants = {constant.name: constant for constant in spec.constants}
+        # from a request to the next, or is told which request is a sequence's first and last
+        self.keeps_something = bool(spec.states or spec.constants or spec.controls)
+        self.batched = spec.max_batch_size > 0  # whether tensors have a batch axis
         self.layout = Layout(
             {tensor.name: tensor.time_axis for tensor in spec.inputs},
             {tensor.name: tensor.time_axis for tensor in spec.outputs},
+            tuple(
+                Control(
+                    control.tensor.name,
+                    control.signal,
+                    control.tensor.dtype,
+                    control.tensor.shape,
+                    control.false,
+                    control.true,
+                )
+                for control in spec.controls
+            ),
         )
         self.scheduler = Scheduler(self.layout, limits, on_closed)
         self.statistics = Statistics()
         self.driver = Driver(self.scheduler, engine, self.statistics, own_thread=own_thread)
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises InvalidRequest where no session can have so many rows."""
+        largest = self.scheduler.limits.max_batch_size
+        if not 1 <= batch_size <= largest:
+            raise InvalidRequest(
+                f"batch size must be 1{f' to {largest}' if largest > 1 else ''} for model "
+                f"'{self.spec.name}', got {batch_size}"
+            )
 
     def admit(self, session: Session) -> None:
         self.scheduler.admit(session)
@@ -76,6 +101,27 @@ class ServedModel:
             raise
         finally:
             self.driver.wake()
+
+    def hold(self, session: Session, request: Read) -> None:
+        """Queue a request that is not for this engine: whatever the session is asked afterwards
+        waits behind it until `release`. The session is idle and new, and closed if this fails.
+        Raises LimitReached.
+        """
+        try:
+            self.scheduler.submit(session, request, time.monotonic())
+        except RequestError:
+            self.scheduler.close(session)
+            raise
+        session.apply(Event.DISPATCH)
+
+    def release(self, session: Session, request: Read, error: RequestError | None) -> None:
+        """The request that held the session is done, or has failed."""
+        job, now_s = ReadRows(session, request, session.rows), time.monotonic()
+        if error is None:
+            self.scheduler.complete(job, {}, now_s)
+        else:
+            self.scheduler.fail(job, error, now_s)
+        self.driver.wake()
 
     def cancel(self, session: Session, request: Request) -> None:
         self.scheduler.cancel(session, request)
@@ -148,11 +194,7 @@ class Serving:
         """
         if self.draining:
             raise ShuttingDown("the server is shutting down and takes no new sessions")
-        largest = model.scheduler.limits.max_batch_size
-        if not 1 <= batch_size <= largest:
-            raise InvalidRequest(
-                f"batch size must be 1 to {largest} for model '{model.spec.name}', got {batch_size}"
-            )
+        model.check_batch_size(batch_size)
         session = Session(
             secrets.token_urlsafe(16) if id is None else id,
             model,

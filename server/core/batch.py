@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from server.core.controls import Control
     from server.core.requests import Arrays, Read, Step, Write
     from server.core.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where time runs in each input and output: an axis, or None."""
+    """Where time runs in each input and output: an axis, or None. `controls` are inputs that no
+    request carries.
+    """
 
     inputs: Mapping[str, int | None]
     outputs: Mapping[str, int | None]
+    controls: tuple[Control, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -61,12 +65,16 @@ class Batch(NamedTuple):
         """The inputs of all entries, one below the other: `(size, …)` each."""
         first = self.entries[0].step
         if len(self.entries) == 1 and self.timesteps in (None, first.timesteps):
-            return dict(first.inputs)
-        return {
-            name: _stack([self._piece(entry.step, name, axis) for entry in self.entries])
-            for name, axis in self.layout.inputs.items()
-            if name in first.inputs
-        }
+            inputs = dict(first.inputs)
+        else:
+            inputs = {
+                name: _stack([self._piece(entry.step, name, axis) for entry in self.entries])
+                for name, axis in self.layout.inputs.items()
+                if name in first.inputs
+            }
+        for control in self.layout.controls:
+            inputs[control.name] = control.array(self.entries, self.timesteps)
+        return inputs
 
     def _piece(self, step: Step, name: str, axis: int | None) -> NDArray[Any]:
         array = step.inputs[name]

@@ -96,9 +96,13 @@ class Read(Request):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Write(Request):
-    """Replace the states by the given ones, `(batch_size, *shape)` each, or the initial ones."""
+    """Replace the states by the given ones, `(batch_size, *shape)` each, or the initial ones.
+
+    `initial`: those given are the initial ones, beside constants that are the session's own.
+    """
 
     states: Arrays | None = None
+    initial: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -125,6 +125,7 @@ class Scheduler:
                 self._done(session, States(arrays, session.step), now_s)
             case _:
                 self.ledger.commit(job.session, job.rows)
+                job.session.fresh = job.request.start or job.request.initial
                 self._done(job.session, Done(job.session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:
@@ -156,6 +157,7 @@ class Scheduler:
                     return self._join(EXCHANGE, session)
                 case Write():
                     self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
+                    session.fresh = True
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
                 case other:
                     assert isinstance(other, Close)
@@ -232,6 +234,7 @@ class Scheduler:
             return self._done(session, error, now_s)
         self.ledger.commit(session, entry.write)
         session.step += 1
+        session.fresh = False
         stepped = Stepped(outputs, session.step)
         if step.return_state and not session.closed and not step.cancelled:
             step.stepped = stepped

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Hashable
 
-    from server.core.requests import Request
+    from server.core.requests import Arrays, Request
 
 
 class Home(Protocol):
@@ -77,12 +77,16 @@ class Session:
     """State and queue of one session.
 
     `rows` are the arena's rows of its committed state, one for each of its `batch_size` rows;
-    `step` counts the committed steps. While it waits, a smaller `ticket` means that it has waited
-    longer.
+    `step` counts the committed steps, and it is `fresh` while there was none since it was opened or
+    reset to the initial state. While it waits, a smaller `ticket` means that it has waited
+    longer. `constants` are what a client gave once and for all, `(batch_size, …)` each: whoever
+    writes the session's states writes them along.
     """
 
     __slots__ = (
         "batch_size",
+        "constants",
+        "fresh",
         "home",
         "id",
         "idle_ttl_s",
@@ -109,12 +113,14 @@ class Session:
         self.id = id
         self.home = home
         self.batch_size = batch_size
+        self.constants: Arrays | None = None
         self.idle_ttl_s = idle_ttl_s
         self.last_used_s = now_s
         self.look_at_s = 0.0  # kept by `Sessions`: when to see whether it has expired
         self.token = token
         self.phase = Phase.IDLE
         self.step = 0
+        self.fresh = True
         self.rows: tuple[int, ...] = (INITIAL_ROW,) * batch_size
         self.ticket = 0
         self.pending: deque[Request] | None = None  # an empty deque is 600 bytes: made when needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from server.repository.spec import ModelSpec
+
+_NODE_NAME = re.compile(r"Name:'([^']*)'")  # in ONNX Runtime's texts
 
 
 class Engine:
@@ -46,12 +49,14 @@ class Engine:
             graph = with_arena(onnx.load(spec.onnx_path, load_external_data=False), spec)
             options = session_options(intra_op_threads)
             self._session = create_session(graph.model, device, options, spec.onnx_path.parent)
-            self.arena = Arena(spec.states, rows, device) if spec.states else None
+            self.arena = Arena(spec.kept, rows, device) if spec.kept else None
         except StartupError as error:
             raise StartupError(f"{spec.onnx_path}: {error}") from None
         self._read_rows, self._write_rows = graph.read_rows, graph.write_rows
-        self._inputs = [tensor.name for tensor in spec.inputs]
-        self._outputs = [tensor.name for tensor in spec.outputs]
+        self._writers = graph.writers
+        self._inputs = list(graph.inputs.items())
+        self._names = list(graph.outputs)
+        self._outputs = list(graph.outputs.values())
         self._binding = self._session.io_binding()
         # The objects beneath onnxruntime's Python classes: those look devices up by name at every
         # call and check what cannot be otherwise here, which costs half as much as a small step.
@@ -79,14 +84,15 @@ class Engine:
     ) -> dict[str, NDArray[Any]]:
         """One run: from the states in rows `read` to outputs, and to new states in rows `write`.
 
-        `inputs` are C-contiguous arrays of the spec's dtypes; `read` and `write` are (batch,), the
-        rows of `write` unique, none of them 0 or in `read`. The outputs are arrays of their own.
-        Raises StepFailed if ONNX Runtime cannot run the model; rows outside `write` are as they
-        were. Rows out of range: IndexError.
+        `inputs` are C-contiguous arrays, one for each of `spec.fed`; `read` and `write` are
+        (batch,), the rows of `write` unique, none of them 0 or in `read`. The outputs are arrays of
+        their own, the batch first. Raises StepFailed if ONNX Runtime cannot run the model, or if
+        the model leaves a state of another shape; rows outside `write` are as they were. Rows out
+        of range: IndexError.
         """
         try:
-            for name in self._inputs:
-                self._put(name, inputs[name])
+            for name, own in self._inputs:
+                self._put(own, inputs[name])
             if self.arena is not None:
                 self.arena.check(read)
                 self.arena.check(write, first=1)
@@ -96,10 +102,20 @@ class Engine:
                 self._bind_output(name, self._cpu)
             self._run(self._binding._iobinding, None)
         except ORT_ERRORS as error:
-            raise StepFailed(f"model {self.spec.name!r} failed: {readable(error)}") from error
+            raise StepFailed(f"model {self.spec.name!r} failed: {self._reason(error)}") from error
         self._binding.synchronize_outputs()
         values = self._get_outputs()
-        return {name: values[index].numpy() for index, name in enumerate(self._outputs)}
+        return {name: values[index].numpy() for index, name in enumerate(self._names)}
+
+    def _reason(self, error: Exception) -> str:
+        """What ONNX Runtime says, and which state it is about if it could not be stored."""
+        text = readable(error)
+        named = _NODE_NAME.search(text)
+        state = self._writers.get(named[1]) if named else None
+        if state is None:
+            return text
+        shape = next(kept.shape for kept in self.spec.kept if kept.name == state)
+        return f"it gave state {state!r} another shape than {list(shape)} for each row: {text}"
 
     def _put(self, name: str, array: NDArray[Any]) -> None:
         """Make `array` the input `name` of the next run. On the CPU, where binding takes no copy,
@@ -116,11 +132,11 @@ class Engine:
         bound[...] = array
 
     def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The states in `rows`, each `(len(rows), *shape)`."""
+        """The states and constants in `rows`, each `(len(rows), *shape)`."""
         return {} if self.arena is None else self.arena.read(rows)
 
     def write(self, rows: NDArray[np.int64], states: Mapping[str, NDArray[Any]]) -> None:
-        """Puts all states into `rows`, which are unique."""
+        """Puts all states and constants into `rows`, which are unique."""
         if self.arena is not None:
             self.arena.write(rows, states)
 

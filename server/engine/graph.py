@@ -2,8 +2,9 @@
 
     pool ──Gather(read rows)──▶ state ──▶ the model ──▶ next state ──ScatterND(write rows)──▶ pool
 
-A state whose batch axis is not the first is transposed on the way in and out. The model's own nodes
-stay as they are, and so do its inputs and outputs that are no states.
+What has its batch axis elsewhere is transposed, so that it comes first outside; a model without
+batch axis reads and writes a single row. A constant of a session goes back as it came. The model's
+own nodes stay as they are, and so do its inputs and outputs that are no states.
 
 Whoever runs the graph binds each pool's input and output to the same buffer: ScatterND then writes
 its rows in place and copies nothing. Rows that are read and rows that are written are disjoint, so
@@ -12,22 +13,23 @@ it does not matter which of the two nodes comes first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import onnx
-from onnx import TensorProto, helper
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from server import datatypes
-from server.errors import StartupError
+from server.engine.axes import batch_first_inputs, batch_first_outputs, from_first, to_first
+from server.engine.inputs import drop_inputs, fixed_inputs, keep_inputs
+from server.engine.opset import WITH_EXPAND, WITH_SCATTER, with_opset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.repository.spec import ModelSpec, StateSpec
+    import onnx
 
-OLDEST_OPSET = 11  # the first with ScatterND as it still is, and with axes that may be negative
-_DEFAULT_DOMAINS = ("", "ai.onnx")
+    from server.repository.spec import ModelSpec, StateSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +38,94 @@ class ArenaGraph:
 
     `read_rows` is int64 (batch,); `write_rows` is int64 (batch, 1), the shape that ScatterND wants.
     `pools` maps a state's name to the names of its pool, `(rows, *shape)`, as input and as output.
-    Without states all three are empty.
+    Without states all three are empty. `inputs` and `outputs` map names of the spec to what the
+    graph calls them. `writers` maps names of nodes that store a state to the state's name.
     """
 
     model: onnx.ModelProto
-    read_rows: str
-    write_rows: str
-    pools: dict[str, tuple[str, str]]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    read_rows: str = ""
+    write_rows: str = ""
+    pools: dict[str, tuple[str, str]] = field(default_factory=dict)
+    writers: dict[str, str] = field(default_factory=dict)
 
 
 def with_arena(model: onnx.ModelProto, spec: ModelSpec) -> ArenaGraph:
-    """Changes `model`, which then serves `spec.outputs` and nothing else. Raises StartupError."""
-    _check_opset(model)
+    """The model that serves `spec.outputs` and nothing else; `model` itself is changed or given up.
+
+    Raises StartupError.
+    """
+    if spec.kept or spec.fixed:
+        model = with_opset(model, WITH_SCATTER if spec.kept else WITH_EXPAND)
     graph = model.graph
+    computed = {state.name for state in spec.kept} | {constant.name for constant in spec.fixed}
+    keep_inputs(model, computed.union(tensor.name for tensor in spec.fed))
+    drop_inputs(graph, computed)
     _keep_outputs(graph, [tensor.name for tensor in spec.outputs])
-    if not spec.states:
-        return ArenaGraph(model, "", "", {})
     prefix = _free_prefix(graph)
-    names = {state.name: _StateNames.of(prefix, state) for state in spec.states}
-    _drop_inputs(graph, set(names))
-    rows = [f"{prefix}read_rows", f"{prefix}write_rows"]
-    nodes = list(graph.node)
-    del graph.node[:]
-    for state in spec.states:
-        graph.node.extend(_read(state, names[state.name], rows[0]))
-    graph.node.extend(nodes)
-    for state in spec.states:
-        graph.node.extend(_write(state, names[state.name], rows[1]))
+    inputs, first = batch_first_inputs(graph, spec.fed, prefix)
+    outputs, last = batch_first_outputs(graph, spec.outputs, prefix)
+    arena = ArenaGraph(model, inputs, outputs)
+    if spec.kept:
+        arena = _with_pools(arena, spec, prefix)
+    batch_of = arena.read_rows or next(iter(inputs.values()), "")
+    _put_first(graph, [*first, *fixed_inputs(spec.fixed, prefix, batch_of)])
+    graph.node.extend(last)
+    return arena
+
+
+def _with_pools(arena: ArenaGraph, spec: ModelSpec, prefix: str) -> ArenaGraph:
+    graph = arena.model.graph
+    names = {state.name: _StateNames.of(prefix, state) for state in spec.kept}
+    rows = _Rows(f"{prefix}read_rows", f"{prefix}write_rows", spec.max_batch_size == 0)
+    reads = list(rows.nodes())
+    for state in spec.kept:
+        reads += _read(state, names[state.name], rows.to_read)
+    _put_first(graph, reads)
+    for state in spec.kept:
+        graph.node.extend(_write(state, names[state.name], rows.to_write))
         _declare_pool(graph, state, names[state.name], f"{prefix}rows")
     int64, batch = TensorProto.INT64, f"{prefix}batch"
-    graph.input.append(helper.make_tensor_value_info(rows[0], int64, [batch]))
-    graph.input.append(helper.make_tensor_value_info(rows[1], int64, [batch, 1]))
-    pools = {name: (state.pool, state.pool_next) for name, state in names.items()}
-    return ArenaGraph(model, rows[0], rows[1], pools)
+    graph.input.append(helper.make_tensor_value_info(rows.read, int64, [batch]))
+    graph.input.append(helper.make_tensor_value_info(rows.write, int64, [batch, 1]))
+    return replace(
+        arena,
+        read_rows=rows.read,
+        write_rows=rows.write,
+        pools={name: (state.pool, state.pool_next) for name, state in names.items()},
+        writers={state.pool_next: name for name, state in names.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The inputs that tell which rows to read and to write. A model without batch axis has one row,
+    which Gather takes without an axis for it if its number has none, and ScatterND likewise.
+    """
+
+    read: str
+    write: str
+    single: bool
+
+    @property
+    def to_read(self) -> str:
+        return f"{self.read}.single" if self.single else self.read
+
+    @property
+    def to_write(self) -> str:
+        return f"{self.write}.single" if self.single else self.write
+
+    def nodes(self) -> Iterator[onnx.NodeProto]:
+        if not self.single:
+            return
+        for rows, single, shape in (
+            (self.read, self.to_read, np.zeros(0, np.int64)),  # ()
+            (self.write, self.to_write, np.ones(1, np.int64)),  # (1,)
+        ):
+            value = numpy_helper.from_array(shape)
+            yield helper.make_node("Constant", [], [f"{single}.shape"], value=value)
+            yield helper.make_node("Reshape", [rows, f"{single}.shape"], [single])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +144,23 @@ class _StateNames:
 
 
 def _read(state: StateSpec, names: _StateNames, rows: str) -> Iterator[onnx.NodeProto]:
-    axis = state.batch_axis
-    gathered = state.name if axis == 0 else names.rows_first
+    axis = state.batch_axis or 0
+    gathered = names.rows_first if axis else state.name
     yield helper.make_node("Gather", [names.pool, rows], [gathered], axis=0)
-    if axis != 0:
-        order = [*range(1, axis + 1), 0, *range(axis + 1, len(state.shape) + 1)]
+    if axis:
+        order = from_first(axis, len(state.shape) + 1)
         yield helper.make_node("Transpose", [gathered], [state.name], perm=order)
 
 
 def _write(state: StateSpec, names: _StateNames, rows: str) -> Iterator[onnx.NodeProto]:
-    axis, updates = state.batch_axis, state.output
-    if axis != 0:
-        order = [axis, *(other for other in range(len(state.shape) + 1) if other != axis)]
+    axis, updates = state.batch_axis or 0, state.output or state.name
+    if axis:
+        order = to_first(axis, len(state.shape) + 1)
+        yield helper.make_node("Transpose", [updates], [names.rows_first_next], perm=order)
         updates = names.rows_first_next
-        yield helper.make_node("Transpose", [state.output], [updates], perm=order)
-    yield helper.make_node("ScatterND", [names.pool, rows, updates], [names.pool_next])
+    node = helper.make_node("ScatterND", [names.pool, rows, updates], [names.pool_next])
+    node.name = names.pool_next  # errors at run time tell it
+    yield node
 
 
 def _declare_pool(graph: onnx.GraphProto, state: StateSpec, names: _StateNames, rows: str) -> None:
@@ -111,14 +170,6 @@ def _declare_pool(graph: onnx.GraphProto, state: StateSpec, names: _StateNames, 
     graph.output.append(helper.make_tensor_value_info(names.pool_next, elem_type, shape))
 
 
-def _check_opset(model: onnx.ModelProto) -> None:
-    versions = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS]
-    if versions and min(versions) < OLDEST_OPSET:
-        raise StartupError(f"opset {min(versions)}; expected {OLDEST_OPSET} or newer")
-    if not versions:  # a model of custom operators alone
-        model.opset_import.append(helper.make_opsetid("", 18))
-
-
 def _keep_outputs(graph: onnx.GraphProto, names: list[str]) -> None:
     by_name = {value.name: value for value in graph.output}
     kept = [by_name[name] for name in names]
@@ -126,10 +177,12 @@ def _keep_outputs(graph: onnx.GraphProto, names: list[str]) -> None:
     graph.output.extend(kept)
 
 
-def _drop_inputs(graph: onnx.GraphProto, names: set[str]) -> None:
-    kept = [value for value in graph.input if value.name not in names]
-    del graph.input[:]
-    graph.input.extend(kept)
+def _put_first(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Nodes are in topological order: these depend on inputs alone."""
+    if nodes:
+        own = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*nodes, *own])
 
 
 def _free_prefix(graph: onnx.GraphProto) -> str:

@@ -27,6 +27,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ),
 )
 _LOG_FATAL = 4
+# It crashes the process on some float16 models (github.com/microsoft/onnxruntime/issues/32405).
+_CRASHES = ["FuseFp16InitializerToFp32NodeTransformer"]
 _TEXT_LIMIT = 400
 
 
@@ -63,7 +65,11 @@ def create_session(
         )
     try:
         session = ort.InferenceSession(
-            model.SerializeToString(), options, device.providers, enable_fallback=0
+            model.SerializeToString(),
+            options,
+            device.providers,
+            enable_fallback=0,
+            disabled_optimizers=_CRASHES,
         )
     except ORT_ERRORS as error:
         raise StartupError(f"ONNX Runtime cannot load the model: {readable(error)}") from None

@@ -19,24 +19,32 @@ if TYPE_CHECKING:
 def warm_up(engine: Engine) -> None:
     """Runs zeros at the smallest and the largest batch; the arena is afterwards as it was.
 
-    Raises StartupError if the model fails although nothing about its inputs was guessed, or if an
-    output does not have the batch's rows. An axis of any size is tried with size 1, which a model
-    may refuse: that is logged, and the model serves.
+    Raises StartupError if the model fails although nothing about its inputs was guessed, if it
+    takes a single row but no batch, or if an output does not have the batch's rows. An axis of any
+    size is tried with size 1, and what may be an index, a length or a rate with 0, which a model
+    may refuse: that is logged, and it serves.
     """
     sizes = {1, engine.spec.max_batch_size} - {0}
     if engine.arena is not None:
         sizes = {min(size, engine.arena.rows - 1) for size in sizes}
+    ran = 0
     for size in sorted(sizes):
         try:
             _check_rows(engine.spec, _run(engine, size), size)
+            ran = size
         except StepFailed as error:
+            if ran:
+                raise StartupError(
+                    f"{engine.spec.onnx_path}: runs with a batch of {ran}, but not with {size}:"
+                    f" {error}; expected any up to max_batch_size: {engine.spec.max_batch_size}"
+                ) from None
             if not _guesses(engine.spec):
                 raise StartupError(f"{engine.spec.onnx_path}: {error}") from None
             structlog.get_logger().warning("warm-up failed", batch=size, reason=str(error))
 
 
 def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
-    inputs = {tensor.name: _zeros(engine.spec, tensor, size) for tensor in engine.spec.inputs}
+    inputs = {tensor.name: _zeros(engine.spec, tensor, size) for tensor in engine.spec.fed}
     read, write = np.zeros(size, np.int64), np.arange(1, size + 1)
     before = engine.read(write)
     try:
@@ -49,7 +57,7 @@ def _zeros(spec: ModelSpec, tensor: TensorSpec, size: int) -> NDArray[Any]:
     shape = [1 if axis == -1 else axis for axis in tensor.shape]
     if spec.max_batch_size > 0:
         shape[0] = size
-    return np.zeros(shape, tensor.dtype)
+    return np.full(shape, 0 if tensor.default is None else tensor.default, tensor.dtype)
 
 
 def _check_rows(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) -> None:
@@ -59,11 +67,14 @@ def _check_rows(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) ->
         if array.shape[:1] != (size,):
             raise StartupError(
                 f"{spec.onnx_path}: output {name!r} has shape {list(array.shape)} for a batch of"
-                f" {size}; expected {size} rows"
+                f" {size}; expected {size} rows first (where the model has them elsewhere, set"
+                f" rnnserve.batch_axis.{name})"
             )
 
 
 def _guesses(spec: ModelSpec) -> bool:
-    """Whether an input has an axis, other than the batch's, whose size a request chooses."""
+    """Whether zeros of these shapes may be something that no client would send."""
     first = 1 if spec.max_batch_size > 0 else 0
-    return any(-1 in tensor.shape[first:] for tensor in spec.inputs)
+    return bool(spec.constants) or any(
+        -1 in tensor.shape[first:] or tensor.dtype.kind in "iu" for tensor in spec.inputs
+    )

@@ -54,19 +54,11 @@ def fill_in(config: ModelConfig, directory: str) -> ModelConfig:
     if filled.version_policy.WhichOneof("policy_choice") is None:
         filled.version_policy.latest.num_versions = 1
     if config.HasField("sequence_batching"):
-        _fill_in_sequences(filled)
-    return filled
-
-
-def _fill_in_sequences(config: ModelConfig) -> None:
-    if config.max_batch_size == 0:
-        raise Problem(
-            "max_batch_size: 0 together with sequence_batching; expected 1 or more: states are"
-            " kept for models with a batch axis"
+        sequences = filled.sequence_batching
+        sequences.max_sequence_idle_microseconds = (
+            sequences.max_sequence_idle_microseconds or IDLE_US
         )
-    sequences = config.sequence_batching
-    if sequences.max_sequence_idle_microseconds == 0:
-        sequences.max_sequence_idle_microseconds = IDLE_US
+    return filled
 
 
 def _one_line(error: Exception) -> str:

@@ -2,56 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from server import datatypes
+from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
-from server.repository.tensors import Declared, tensor_spec
+from server.repository.tensors import Declared, datatype_of, tensor_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from server.repository.onnx_file import GraphTensor, OnnxFile
     from server.repository.parameters import Parameters
-    from server.repository.spec import StateSpec, TensorSpec
+    from server.repository.spec import ModelSpec, StateSpec, TensorSpec
     from server.stubs.inference.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
 
 
-def derive_tensors(config: ModelConfig, model: OnnxFile) -> None:
-    """Fills in `input` or `output` from the graph, where the list is missing altogether."""
-    states = config.sequence_batching.state
+def derive_tensors(
+    config: ModelConfig, model: OnnxFile, parameters: Parameters, fed: Collection[str]
+) -> None:
+    """Fills in `input` or `output` from the graph, where the list is missing altogether. Inputs in
+    `fed` get their values elsewhere.
+    """
+    states, axes = config.sequence_batching.state, parameters.tensor_axes
     if not config.input:
-        read = {state.input_name for state in states}
-        for tensor in model.inputs.values():
-            if tensor.name not in read:
-                _derive(config.input.add(), tensor, config)
+        read = {state.input_name for state in states}.union(fed)
+        for name in model.required:
+            if name not in read:
+                entry = config.input.add()
+                _derive(entry, model.inputs[name], "input", config, axes.get(name, 0))
     if not config.output:
         written = {state.output_name for state in states}
-        for tensor in model.outputs.values():
-            if tensor.name not in written:
-                _derive(config.output.add(), tensor, config)
+        for name, tensor in model.outputs.items():
+            if name not in written:
+                _derive(config.output.add(), tensor, "output", config, axes.get(name, 0))
 
 
-def _derive(entry: ModelInput | ModelOutput, tensor: GraphTensor, config: ModelConfig) -> None:
+def _derive(
+    entry: ModelInput | ModelOutput,
+    tensor: GraphTensor,
+    direction: str,
+    config: ModelConfig,
+    axis: int,
+) -> None:
     label = f"tensor {tensor.name!r} of the model"
-    if tensor.shape is None or len(tensor.shape) < bool(config.max_batch_size):
-        raise Problem(f"{label}: shape unknown or without batch axis; expected its dims here")
     try:
-        entry.data_type = datatypes.of_onnx(tensor.elem_type).config  # type: ignore[assignment]
-    except datatypes.UnsupportedDatatype as error:
-        raise Problem(f"{label}: {error}") from None
+        datatype = datatype_of(tensor, label)
+    except Problem as problem:
+        if direction == "input":
+            raise
+        raise Problem(f"{problem}; expected a list of the outputs to serve, in output") from None
+    shape = tensor.shape
+    if shape is None or (config.max_batch_size and len(shape) <= axis):
+        constant = f", or {CONSTANT}{tensor.name}" if direction == "input" else ""
+        raise Problem(
+            f"{label}: shape unknown or without batch axis; expected its dims in"
+            f" {direction}{constant}"
+        )
     entry.name = tensor.name
-    entry.dims.extend(tensor.shape[1:] if config.max_batch_size else tensor.shape)
+    entry.data_type = datatype.config  # type: ignore[assignment]
+    entry.dims.extend(shape[:axis] + shape[axis + 1 :] if config.max_batch_size else shape)
 
 
-def tensor_specs(
+def input_specs(
+    config: ModelConfig, model: OnnxFile, parameters: Parameters
+) -> tuple[TensorSpec, ...]:
+    """What requests carry, in the configuration's order. Raises Problem."""
+    for entry in config.input:
+        if entry.optional != (entry.name in parameters.defaults):
+            key = f"{DEFAULT}{entry.name}"
+            raise Problem(
+                f"input {entry.name!r}: optional without a parameter {key}, a number"
+                if entry.optional
+                else f"parameters: {key}: expected optional: true in input {entry.name!r}"
+            )
+    axes = {entry.name: parameters.tensor_axes.get(entry.name, 0) for entry in config.input}
+    return _tensor_specs(config.input, "input", model.inputs, axes, config, parameters)
+
+
+def output_specs(
+    config: ModelConfig, model: OnnxFile, parameters: Parameters, states: tuple[StateSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    """What answers carry, in the configuration's order. Raises Problem."""
+    axes = {state.output: state.batch_axis or 0 for state in states}
+    for name, axis in parameters.tensor_axes.items():
+        if axes.setdefault(name, axis) != axis:
+            raise Problem(
+                f"parameters: {TENSOR_AXIS}{name}: {axis}; the batch axis of the state that it"
+                f" is: {axes[name]}"
+            )
+    return _tensor_specs(config.output, "output", model.outputs, axes, config, parameters)
+
+
+def _tensor_specs(
     entries: Iterable[ModelInput] | Iterable[ModelOutput],
     direction: str,
     graph: Mapping[str, GraphTensor],
+    axes: Mapping[str, int],
     config: ModelConfig,
     parameters: Parameters,
 ) -> tuple[TensorSpec, ...]:
-    """Inputs or outputs (`direction`) in the configuration's order. Raises Problem."""
     specs: dict[str, TensorSpec] = {}
     for entry in entries:
         if entry.name in specs:
@@ -62,39 +112,68 @@ def tensor_specs(
             direction=direction,
             data_type=entry.data_type,
             dims=entry.dims,
-            batch_axis=0 if config.max_batch_size else None,
+            batch_axis=axes.get(entry.name, 0) if config.max_batch_size else None,
             max_batch_size=config.max_batch_size,
         )
-        specs[entry.name] = tensor_spec(declared, graph, parameters.time_axes.get(entry.name))
+        default = parameters.defaults.get(entry.name) if direction == "input" else None
+        time_axis = parameters.time_axes.get(entry.name)
+        specs[entry.name] = tensor_spec(declared, graph, time_axis, default)
     return tuple(specs.values())
 
 
-def check_roles(
-    model: OnnxFile,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    states: tuple[StateSpec, ...],
-) -> None:
-    """Every input of the graph is fed by exactly one side: the request or the arena."""
-    fed, kept = {tensor.name for tensor in inputs}, {state.name for state in states}
-    for name in sorted(fed & kept):
-        raise Problem(f"input {name!r}: a state too; expected it in one of the two")
-    for name in sorted(model.inputs.keys() - fed - kept):
-        raise Problem(f"model input {name!r}: neither in input nor in sequence_batching.state")
-    served = {tensor.name for tensor in outputs}
-    for state in states:
-        if state.output in served and state.batch_axis != 0:
-            raise Problem(f"output {state.output!r}: a state whose batch axis is not 0")
+def check_roles(model: OnnxFile, roles: Iterable[tuple[str, str]]) -> None:
+    """Every input of the graph is fed by exactly one side. `roles` are pairs of an input's name and
+    the field that it stands in.
+    """
+    known: dict[str, str] = {}
+    for name, role in roles:
+        if name in known:
+            raise Problem(f"{role} {name!r}: in {known[name]} too; expected it in one of the two")
+        known[name] = role
+    for name in sorted(set(model.required) - known.keys()):
+        raise Problem(
+            f"model input {name!r}: nobody feeds it; expected it in input, in"
+            f" sequence_batching.state or control_input, or a parameter {CONSTANT}{name}"
+        )
 
 
-def check_cut(inputs: tuple[TensorSpec, ...]) -> None:
-    """A model that may be cut has timesteps, and any number of them."""
-    axes = [(tensor, tensor.time_axis) for tensor in inputs if tensor.time_axis is not None]
-    if not axes:
+def check_batch(spec: ModelSpec) -> None:
+    """Something tells how many rows a batch has."""
+    if spec.max_batch_size and not spec.fed and not spec.kept:
+        raise Problem(
+            f"max_batch_size: {spec.max_batch_size}, but nothing that a request carries or a"
+            " session keeps has a batch axis; expected max_batch_size: 0"
+        )
+
+
+def piece_of(inputs: tuple[TensorSpec, ...]) -> int | None:
+    """How many timesteps a piece of a request may have: 1 where the graph is for a single one, None
+    for any number. Raises Problem for a model that cannot be cut.
+    """
+    sizes = {
+        tensor.name: tensor.shape[tensor.time_axis]
+        for tensor in inputs
+        if tensor.time_axis is not None
+    }
+    if not sizes:
         raise Problem("parameters: rnnserve.may_be_cut: no input has a rnnserve.time_axis")
-    for tensor, axis in axes:
-        if tensor.shape[axis] != -1:
-            raise Problem(
-                f"parameters: rnnserve.may_be_cut: input {tensor.name!r} has"
-                f" {tensor.shape[axis]} timesteps; expected any number (-1)"
-            )
+    if set(sizes.values()) in ({-1}, {1}):
+        return None if -1 in sizes.values() else 1
+    name, size = next((name, size) for name, size in sizes.items() if size != -1)
+    raise Problem(
+        f"parameters: rnnserve.may_be_cut: input {name!r} has {size} timesteps; expected any number"
+        " (-1), or 1 in every input that has them"
+    )
+
+
+def of_any_length(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The tensors as a request sees them whose pieces are single timesteps."""
+    return tuple(
+        replace(
+            tensor,
+            shape=tuple(
+                -1 if axis == tensor.time_axis else size for axis, size in enumerate(tensor.shape)
+            ),
+        )
+        for tensor in tensors
+    )

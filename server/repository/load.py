@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING
 from server.errors import StartupError
 from server.repository import scan
 from server.repository.config import METADATA_KEY, MODEL_FILE, fill_in, parse, read_text
+from server.repository.constants import take_constants
+from server.repository.controls import control_specs
 from server.repository.fields import check_fields
-from server.repository.interface import check_cut, check_roles, derive_tensors, tensor_specs
+from server.repository.interface import (
+    check_batch,
+    check_roles,
+    derive_tensors,
+    input_specs,
+    of_any_length,
+    output_specs,
+    piece_of,
+)
 from server.repository.onnx_file import read_onnx
-from server.repository.parameters import check_names, read_parameters
+from server.repository.parameters import check_axes, check_names, read_parameters
 from server.repository.problem import Problem
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
@@ -76,7 +86,6 @@ def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
         config = fill_in(source.config, model_dir.name)
         path = _onnx_path(model_dir / str(version), config.default_model_filename)
         model = read_onnx(path)
-        derive_tensors(config, model)
         return _spec(config, model, version, path, source.text)
     except Problem as problem:
         raise StartupError(f"{source.where}: {problem}") from None
@@ -92,24 +101,46 @@ def _spec(
     config: ModelConfig, model: OnnxFile, version: int, path: Path, config_text: str
 ) -> ModelSpec:
     parameters = read_parameters(config)
+    check_axes(parameters, config)
+    fixed, constants = take_constants(config, parameters, model, path.parent.parent)
+    controls = control_specs(config, model)
+    fed = [*parameters.constants, *(control.tensor.name for control in controls)]
+    derive_tensors(config, model, parameters, fed)
     states = state_specs(config, parameters, model, path.parent.parent)
-    inputs = tensor_specs(config.input, "input", model.inputs, config, parameters)
-    outputs = tensor_specs(config.output, "output", model.outputs, config, parameters)
+    inputs = input_specs(config, model, parameters)
+    outputs = output_specs(config, model, parameters, states)
     check_names(parameters, config)
-    check_roles(model, inputs, outputs, states)
-    if parameters.may_be_cut:
-        check_cut(inputs)
-    return ModelSpec(
+    check_roles(
+        model,
+        [
+            *((tensor.name, "input") for tensor in inputs),
+            *((state.name, "state") for state in states),
+            *((control.tensor.name, "control_input") for control in controls),
+            *((name, "rnnserve.constant") for name in parameters.constants),
+        ],
+    )
+    piece = piece_of(inputs) if parameters.may_be_cut else None
+    if piece is not None:
+        inputs, outputs = of_any_length(inputs), of_any_length(outputs)
+    digest = hashlib.sha256(model.sha256 + config_text.encode())
+    for constant in fixed:  # its value may stand in a file
+        digest.update(constant.value.tobytes())
+    spec = ModelSpec(
         name=config.name,
         version=version,
         onnx_path=path,
-        digest=hashlib.sha256(model.sha256 + config_text.encode()).hexdigest(),
+        digest=digest.hexdigest(),
         max_batch_size=config.max_batch_size,
         inputs=inputs,
         outputs=outputs,
         states=states,
-        constants=(),
+        constants=constants,
         idle_s=config.sequence_batching.max_sequence_idle_microseconds / 1e6,
         may_be_cut=parameters.may_be_cut,
+        piece=piece,
         config=config,
+        fixed=fixed,
+        controls=controls,
     )
+    check_batch(spec)
+    return spec

@@ -13,7 +13,7 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from server.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
@@ -21,11 +21,16 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """An input or output of a graph. `shape` counts the batch axis; -1: any size, None: unknown."""
+    """An input or output of a graph.
+
+    `shape` counts every axis; -1: any size, None: unknown. `elem_type` is 0 for what is no tensor:
+    a sequence, a map. An `optional` input has a value in the file for when it is not fed.
+    """
 
     name: str
     elem_type: int
     shape: tuple[int, ...] | None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,11 @@ class OnnxFile:
     outputs: dict[str, GraphTensor]
     metadata: dict[str, str]
     sha256: bytes
+
+    @property
+    def required(self) -> list[str]:
+        """The inputs that somebody has to feed."""
+        return [tensor.name for tensor in self.inputs.values() if not tensor.optional]
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -49,25 +59,32 @@ def read_onnx(path: Path) -> OnnxFile:
         raise StartupError(f"{path}: not an ONNX model") from None
     if not model.graph.output:
         raise StartupError(f"{path}: not an ONNX model, or one without outputs")
-    constants = {tensor.name for tensor in model.graph.initializer}
+    stored = {tensor.name for tensor in model.graph.initializer}
+    stored |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return OnnxFile(
-        inputs=_tensors(value for value in model.graph.input if value.name not in constants),
+        inputs=_tensors(model.graph.input, stored),
         outputs=_tensors(model.graph.output),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         sha256=_digest(path, data, model),
     )
 
 
-def _tensors(values: Iterable[onnx.ValueInfoProto]) -> dict[str, GraphTensor]:
-    return {value.name: _tensor(value) for value in values}
+def _tensors(
+    values: Iterable[onnx.ValueInfoProto], stored: Collection[str] = ()
+) -> dict[str, GraphTensor]:
+    return {value.name: _tensor(value, value.name in stored) for value in values}
 
 
-def _tensor(value: onnx.ValueInfoProto) -> GraphTensor:
+def _tensor(value: onnx.ValueInfoProto, optional: bool) -> GraphTensor:
     tensor = value.type.tensor_type
     shape = None
     if tensor.HasField("shape"):
-        shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
-    return GraphTensor(value.name, tensor.elem_type, shape)
+        shape = tuple(_size(dim) for dim in tensor.shape.dim)
+    return GraphTensor(value.name, tensor.elem_type, shape, optional)
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int:
+    return max(dim.dim_value, -1) if dim.HasField("dim_value") else -1
 
 
 def _digest(path: Path, data: bytes, model: onnx.ModelProto) -> bytes:

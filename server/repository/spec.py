@@ -6,7 +6,7 @@ The repository reads it from a model directory; engine and wire only ever see th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ class TensorSpec:
     `shape` counts the batch axis, which is axis 0 and always -1; a model with max_batch_size 0 has
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
     tensor has none. An input with a `default` (a scalar array of its dtype) may be left out of a
-    request: every element is that then.
+    request: every element is that then. In the graph the batch axis stands at `graph_axis`.
     """
 
     name: str
@@ -33,6 +33,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     time_axis: int | None = None
     default: NDArray[Any] | None = None
+    graph_axis: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,35 @@ class StateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FixedInput:
+    """An input of the graph that is the same for every request, and no request carries.
+
+    `value` has the input's shape and dtype; where the input has a batch axis, which is the first,
+    it is that of one row (`per_row`) and has none.
+    """
+
+    name: str
+    value: NDArray[Any]
+    per_row: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """An input of the graph that tells the model where in its sequence a row of the batch is. The
+    server feeds it.
+
+    `signal`: the first step, the last, whether there is a request at all, or the sequence's id.
+    Other than the batch the tensor has axes of size 1 only. `false` and `true` are numbers, without
+    meaning for an id.
+    """
+
+    tensor: TensorSpec
+    signal: Literal["start", "end", "ready", "id"]
+    false: float = 0
+    true: float = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One version of one model.
 
@@ -81,8 +111,21 @@ class ModelSpec:
     idle_s: float
     may_be_cut: bool
     config: ModelConfig
+    piece: int | None = None  # the most timesteps that the graph takes at once; None: any number
+    fixed: tuple[FixedInput, ...] = ()
+    controls: tuple[ControlSpec, ...] = ()
+
+    @property
+    def fed(self) -> tuple[TensorSpec, ...]:
+        """What every run of the model is given: the inputs of requests, and control inputs."""
+        return (*self.inputs, *(control.tensor for control in self.controls))
+
+    @property
+    def kept(self) -> tuple[StateSpec, ...]:
+        """What is kept for every row of a session."""
+        return (*self.states, *self.constants)
 
     @property
     def state_nbytes(self) -> int:
         """Bytes of state that one row of a session takes, its constants included."""
-        return sum(state.nbytes for state in (*self.states, *self.constants))
+        return sum(state.nbytes for state in self.kept)

@@ -40,7 +40,7 @@ def state_specs(
         _state_spec(
             state,
             model,
-            parameters.batch_axes.get(state.input_name, 0),
+            parameters.batch_axes.get(state.input_name, 0) if config.max_batch_size else None,
             config.max_batch_size,
             model_dir,
         )
@@ -51,7 +51,7 @@ def state_specs(
 def _state_spec(
     state: ModelSequenceBatching.State,
     model: OnnxFile,
-    batch_axis: int,
+    batch_axis: int | None,
     max_batch_size: int,
     model_dir: Path,
 ) -> StateSpec:
@@ -79,7 +79,7 @@ def _declared(
     state: ModelSequenceBatching.State,
     label: str,
     direction: str,
-    batch_axis: int,
+    batch_axis: int | None,
     max_batch_size: int,
 ) -> Declared:
     name = state.input_name if direction == "input" else state.output_name

@@ -74,11 +74,7 @@ def is_implemented(method: str) -> bool:
 
 def test_every_key_of_the_configuration() -> None:
     table = {names(cells[0])[0] for cells in rows(section("Model repository"))}
-    assert table == {
-        f"{parameters.TIME_AXIS}<tensor>",
-        parameters.MAY_BE_CUT,
-        f"{parameters.STATE}<input_name>{parameters.BATCH_AXIS}",
-    }
+    assert table == set(parameters.KEYS)
 
 
 def test_the_configuration_shown_is_accepted() -> None:
@@ -92,7 +88,7 @@ def test_the_configuration_shown_is_accepted() -> None:
     "text",
     [
         "ensemble_scheduling { step { model_name: 'a' } }",
-        "sequence_batching { control_input { name: 'START' } }",
+        "batch_input { }",
         "model_transaction_policy { decoupled: true }",
     ],
 )

@@ -262,13 +262,30 @@ def test_outputs_without_the_batch_are_noticed_at_start(
 
 
 def test_a_model_that_cannot_run_is_noticed_at_start(
-    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
+    make_model: MakeModel, affine_model: onnx.ModelProto
+) -> None:
+    constant = onnx.numpy_helper.from_array(np.array([-1, 3]), "threes")
+    affine_model.graph.initializer.append(constant)
+    affine_model.graph.node.append(onnx.helper.make_node("Reshape", ["x", "threes"], ["z"]))
+    value = onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["batch", 3])
+    affine_model.graph.output.append(value)
+    path = make_model("affine", "max_batch_size: 4", affine_model)
+    with pytest.raises(StartupError, match=r"model.onnx: model 'affine' failed: .*Reshape"):
+        start(path)
+
+
+def test_a_model_that_refuses_an_index_or_a_length_of_zero_serves(
+    make_model: MakeModel,
+    mixed_model: onnx.ModelProto,
+    mixed_config: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = next(tensor for tensor in mixed_model.graph.initializer if tensor.name == "table")
     table.CopyFrom(onnx.numpy_helper.from_array(np.zeros((0, 2), np.float32), "table"))
-    path = make_model("mixed", mixed_config, mixed_model)
-    with pytest.raises(StartupError, match=r"model.onnx: model 'mixed' failed: .*out of data bou"):
-        start(path)
+    engine = start(make_model("mixed", mixed_config, mixed_model))
+    assert "out of data bounds" in capsys.readouterr().out
+    for values in engine.read(np.arange(ROWS)).values():
+        assert not values.any()
 
 
 def test_a_model_that_only_refuses_the_guess_serves(

@@ -49,6 +49,22 @@ def test_a_model_without_states_keeps_its_graph(
     assert graph.pools == {}
 
 
+def test_what_is_not_fed_is_no_input_any_more(
+    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
+) -> None:
+    """As an input a weight might be fed, so that ONNX Runtime could fold nothing."""
+    table = onnx.helper.make_tensor_value_info("table", onnx.TensorProto.FLOAT, [2, 2])
+    mixed_model.graph.input.append(table)
+    mixed_model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 1)), "odd"))
+    mixed_model.ir_version = 3
+    [spec] = load(make_model("mixed", mixed_config, mixed_model))
+    graph = with_arena(mixed_model, spec).model
+    onnx.checker.check_model(graph, full_check=True)
+    names = {value.name for value in graph.graph.input}
+    assert {"x", "place"} == {name for name in names if not name.startswith("rnnserve.")}
+    assert {"table", "one"} == {tensor.name for tensor in graph.graph.initializer}
+
+
 def test_names_do_not_collide_with_the_models_own(
     make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
 ) -> None:
@@ -59,7 +75,7 @@ def test_names_do_not_collide_with_the_models_own(
     Engine(spec, provider="cpu", rows=9)
 
 
-@pytest.mark.parametrize("opset", [11, 12, 13, 14, 18])
+@pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 14, 18])
 def test_opsets_give_the_same(
     make_model: MakeModel, lstm_model: LstmModel, lstm_config: str, opset: int
 ) -> None:
@@ -74,9 +90,17 @@ def test_opsets_give_the_same(
     np.testing.assert_array_equal(answers[0][1], answers[1][1])
 
 
-def test_older_opsets_are_refused(
-    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
+def test_an_old_opset_that_cannot_be_converted_is_refused(
+    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
 ) -> None:
-    path = make_model("lstm", lstm_config, lstm_model(opset=10))
-    with pytest.raises(StartupError, match=r"model.onnx: opset 10; expected 11 or newer$"):
+    """BatchNormalization has lost its attribute `spatial`."""
+    mixed_model.opset_import[0].version = 8
+    node = onnx.helper.make_node("BatchNormalization", [*"xxxxx"], ["unused"], spatial=0)
+    mixed_model.graph.node.append(node)
+    path = make_model("mixed", mixed_config, mixed_model)
+    with pytest.raises(StartupError) as caught:
         Engine(load(path)[0], provider="cpu", rows=9)
+    text = str(caught.value)
+    assert text.startswith(f"{path}/1/model.onnx: opset 8; expected 11 or newer, and onnx cannot")
+    assert "spatial" in text
+    assert text.endswith("export the model anew with a newer opset")

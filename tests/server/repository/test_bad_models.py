@@ -47,8 +47,8 @@ EDITS = [
     (
         "max_batch_size: 8",
         "max_batch_size: 0",
-        ": max_batch_size: 0 together with sequence_batching; expected 1 or more: states are kept"
-        " for models with a batch axis",
+        ": state 'h': dims [4]; the model has [-1, 4]: with max_batch_size: 0 dims count every"
+        " axis",
     ),
     (
         "max_batch_size: 8",
@@ -58,7 +58,8 @@ EDITS = [
     (
         'name: "frames"',
         'name: "framez"',
-        ": input 'framez': the model has no such input; it has: c, frames, h",
+        ": input 'framez': the model has no such input; it has: c, frames, h (did you mean"
+        " 'frames'?)",
     ),
     (
         'name: "y"',
@@ -105,7 +106,7 @@ EDITS = [
     (
         "input [ {",
         'input [ { name: "h" data_type: TYPE_FP32 dims: [ 4 ] }, {',
-        ": input 'h': a state too; expected it in one of the two",
+        ": state 'h': in input too; expected it in one of the two",
     ),
     (
         '{ input_name: "c" output_name: "c_next" data_type: TYPE_FP32 dims: [ 4 ] }',
@@ -115,7 +116,8 @@ EDITS = [
     (
         ',\n    { input_name: "c" output_name: "c_next" data_type: TYPE_FP32 dims: [ 4 ] }',
         "",
-        ": model input 'c': neither in input nor in sequence_batching.state",
+        ": model input 'c': nobody feeds it; expected it in input, in sequence_batching.state or"
+        " control_input, or a parameter rnnserve.constant.c",
     ),
     (
         'input_name: "c"',
@@ -166,12 +168,12 @@ EDITS = [
         ": state 'h': data_file '../config.pbtxt'; expected a file in initial_state/",
     ),
     ("zero_data: true", 'data_file: "short"', "short: 12 bytes; expected 16 for FP32 [4]"),
-    ("oldest { }", 'control_input { name: "START" }', ": sequence_batching.control_input: not"),
     (
         "name:",
         parameter("rnnserve.tempo", "1"),
         ": parameters: rnnserve.tempo: not known; expected one of rnnserve.time_axis.<tensor>,"
-        " rnnserve.may_be_cut, rnnserve.state.<input_name>.batch_axis",
+        " rnnserve.batch_axis.<tensor>, rnnserve.may_be_cut,"
+        " rnnserve.state.<input_name>.batch_axis, rnnserve.constant.<input>, rnnserve.default.<in",
     ),
     (
         "name:",
@@ -185,6 +187,27 @@ EDITS = [
     ),
     (
         "name:",
+        parameter("rnnserve.batch_axis.framez", "1"),
+        ": parameters: rnnserve.batch_axis.framez: no such input or output; there is: frames, y"
+        " (did you mean 'frames'?)",
+    ),
+    (
+        "name:",
+        parameter("rnnserve.batch_axis.frames", "3"),
+        ": input 'frames': batch axis 3; expected at most 2",
+    ),
+    (
+        "name:",
+        parameter("rnnserve.batch_axis.frames", "2"),
+        ": input 'frames': the model's batch axis is fixed at 3; expected one of any size for",
+    ),
+    (
+        "name:",
+        parameter("rnnserve.batch_axis.h_next", "1"),
+        ": parameters: rnnserve.batch_axis.h_next: 1; the batch axis of the state that it is: 0",
+    ),
+    (
+        "name:",
         parameter("rnnserve.state.h.batch_axis", "2"),
         ": state 'h': batch axis 2; expected at most 1",
     ),
@@ -192,7 +215,7 @@ EDITS = [
         "name:",
         parameter("rnnserve.state.h.batch_axis", "1"),
         ": state 'h': the model's batch axis is fixed at 4; expected one of any size for"
-        " max_batch_size 8",
+        " max_batch_size: 8, or max_batch_size: 0 with dims that count it",
     ),
     (
         'y" value { string_value: "1"',
@@ -221,8 +244,8 @@ EDITS = [
     ),
     (
         "dims: [ -1, 3 ]",
-        "dims: [ 1, 3 ]",
-        ": parameters: rnnserve.may_be_cut: input 'frames' has 1 timesteps; expected any number",
+        "dims: [ 2, 3 ]",
+        ": parameters: rnnserve.may_be_cut: input 'frames' has 2 timesteps; expected any number",
     ),
     (
         "name:",
@@ -252,7 +275,7 @@ def test_a_batch_axis_of_fixed_size(
     path = make_model("lstm", lstm_config, model)
     assert refusal(path).endswith(
         "input 'frames': the model's batch axis is fixed at 1; expected one of any size for"
-        " max_batch_size 8"
+        " max_batch_size: 8, or max_batch_size: 1"
     )
     one = lstm_config.replace("max_batch_size: 8", "max_batch_size: 1")
     assert load(make_model("one/lstm", one, model))[0].max_batch_size == 1
@@ -272,31 +295,19 @@ def test_states_that_change_their_shape(
     assert text.endswith("state 'h': dims [-1]; expected sizes: a state must not grow")
 
 
-def test_a_served_state_with_its_batch_axis_elsewhere(
-    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
-) -> None:
-    config = lstm_config.replace("dims: [ 4 ]", "dims: [ 1, 4 ]").replace(
-        "output [ {", 'output [ { name: "h_next" data_type: TYPE_FP32 dims: [ -1, 4 ] }, {'
-    )
-    for name in "hc":
-        config = config.replace("name:", parameter(f"rnnserve.state.{name}.batch_axis", "1"), 1)
-    model = lstm_model(batch_axis=1)
-    model.graph.output[1].type.tensor_type.shape.dim[0].dim_param = "layers"
-    text = refusal(make_model("lstm", config, model))
-    assert text.endswith("output 'h_next': a state whose batch axis is not 0")
-
-
 def test_types_and_shapes_that_cannot_be_derived(
     make_model: MakeModel, affine_model: onnx.ModelProto
 ) -> None:
     affine_model.graph.output[0].type.tensor_type.ClearField("shape")
     text = refusal(make_model("shape", "max_batch_size: 4", affine_model))
     assert text.endswith(
-        "tensor 'y' of the model: shape unknown or without batch axis; expected its dims here"
+        "tensor 'y' of the model: shape unknown or without batch axis; expected its dims in output"
     )
     affine_model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
     text = refusal(make_model("type", "max_batch_size: 4", affine_model))
-    assert text.endswith("tensor 'x' of the model: type STRING is not supported")
+    assert text.endswith(
+        "tensor 'x' of the model: type STRING is not supported; the model has it for 'x'"
+    )
 
 
 def test_neither_configuration_nor_metadata(

@@ -29,7 +29,6 @@ def test_the_tables_name_fields_of_the_schema(path: str) -> None:
         ("input { reshape { } }", "input.reshape"),
         ("input { } input { allow_ragged_batch: true }", "input.allow_ragged_batch"),
         ("input { is_shape_tensor: true }", "input.is_shape_tensor"),
-        ("input { optional: true }", "input.optional"),
         ("input { is_non_linear_format_io: true }", "input.is_non_linear_format_io"),
         ("output { reshape { shape: [ 1 ] } }", "output.reshape"),
         ("batch_input { }", "batch_input"),
@@ -42,7 +41,6 @@ def test_the_tables_name_fields_of_the_schema(path: str) -> None:
             "model_transaction_policy.decoupled",
         ),
         ("model_repository_agents { }", "model_repository_agents"),
-        ('sequence_batching { control_input { name: "s" } }', "sequence_batching.control_input"),
         ("sequence_batching { iterative_sequence: true }", "sequence_batching.iterative_sequence"),
         (
             "sequence_batching { state { use_growable_memory: true } }",
