@@ -29,7 +29,7 @@ from rnnserve.errors import (
     Unavailable,
     Unsupported,
 )
-from rnnserve.specs import SessionInfo, TensorSpec
+from rnnserve.specs import ModelInfo, SessionInfo, TensorSpec
 
 __all__ = [
     "Client",
@@ -38,6 +38,7 @@ __all__ = [
     "InternalError",
     "InvalidRequest",
     "LimitReached",
+    "ModelInfo",
     "ModelNotFound",
     "ModelNotReady",
     "RnnserveError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from rnnserve.specs import SessionInfo, session_info
+from rnnserve.specs import ModelInfo, SessionInfo, model_info, session_info
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
@@ -23,23 +23,6 @@ class Call(Generic[T]):
     read: Callable[[Any], T]
 
 
-def open_request(
-    model: str, version: str, batch_size: int, session_id: str, idle_ttl_s: float | None
-) -> pb.OpenSessionRequest:
-    """Raises ValueError for what cannot be right."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
-    if idle_ttl_s is not None and idle_ttl_s <= 0:
-        raise ValueError(f"idle_ttl_s: expected more than 0 seconds, given {idle_ttl_s}")
-    return pb.OpenSessionRequest(
-        model_name=model,
-        model_version=str(version),
-        batch_size=batch_size,
-        session_id=session_id,
-        idle_ttl_s=idle_ttl_s or 0.0,
-    )
-
-
 def resume_key(session_id: str, token: str) -> pb.SessionKey:
     if not session_id or not token:
         raise ValueError("resuming needs the session's id and its token")
@@ -49,6 +32,11 @@ def resume_key(session_id: str, token: str) -> pb.SessionKey:
 def check_window(window: int) -> None:
     if window < 1:
         raise ValueError(f"window: expected 1 or more, given {window}")
+
+
+def describe_call(model: str, version: str) -> Call[ModelInfo]:
+    request = pb.DescribeModelRequest(model_name=model, model_version=str(version))
+    return Call("DescribeModel", request, model_info)
 
 
 class Page(NamedTuple):

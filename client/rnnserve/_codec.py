@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnserve._dtypes import DTYPES, as_dtype
-from rnnserve._shapes import Layout, agree, matcher, squeezed
+from rnnserve._shapes import Layout, agree, matcher, rows, squeezed
 from rnnserve.errors import RnnserveError
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from rnnserve.specs import TensorSpec
+    from rnnserve.specs import Signature, TensorSpec
 
 Array = NDArray[Any]
 # An array, or where a model has several outputs a dict of them; "| Any" because only the model
@@ -39,60 +39,109 @@ class Asked(NamedTuple):
 
 
 class InputCodec:
-    """Writes one input of a model."""
+    """Writes one input of a model, or one of its constants: that is a matter of `kind`."""
 
-    def __init__(self, spec: TensorSpec, batch_size: int) -> None:
+    def __init__(self, spec: TensorSpec, batch_size: int | None, kind: str = "input") -> None:
         self.name = spec.name
-        self._what = f"input {spec.name!r}"
+        self._what = f"{kind} {spec.name!r}"
         self._dtype = spec.dtype
         self._datatype = _DATATYPES[spec.dtype]
-        self._match = matcher(spec, batch_size)
+        self._match = matcher(spec, batch_size, kind)
 
-    def put(self, request: pb.StepRequest, value: object) -> Layout:
-        """Adds the input to the request, or raises ValueError or TypeError."""
+    def put(self, tensors: Any, value: object) -> Layout:
+        """Adds the tensor to those of a request, or raises ValueError or TypeError."""
         array = as_dtype(value, self._dtype, self._what)
         shape, layout = self._match(array.shape)
-        request.inputs.add(
-            name=self.name, datatype=self._datatype, shape=shape, contents=array.tobytes()
-        )
+        tensors.add(name=self.name, datatype=self._datatype, shape=shape, contents=array.tobytes())
         return layout
+
+
+def put_constants(
+    tensors: Any, specs: Sequence[TensorSpec], batch_size: int | None, given: object
+) -> None:
+    """Adds every constant of a model to `tensors`; ValueError or TypeError where `given`, a dict or
+    the array of the only one, does not fit.
+    """
+    names = ", ".join(spec.name for spec in specs) or "none"
+    if not isinstance(given, Mapping):
+        if len(specs) != 1:
+            raise TypeError(f"expected a dict with the constants of the model, {names}")
+        given = {specs[0].name: given}
+    if given.keys() != {spec.name for spec in specs}:
+        raise ValueError(f"expected the constants {names}, given {_listed(given)}")
+    for spec in specs:
+        InputCodec(spec, batch_size, "constant").put(tensors, given[spec.name])
 
 
 class Codec:
     """Writes a session's requests and reads its answers."""
 
-    def __init__(
-        self,
-        inputs: tuple[TensorSpec, ...],
-        outputs: tuple[TensorSpec, ...],
-        states: tuple[TensorSpec, ...],
-        batch_size: int,
-    ) -> None:
-        self._inputs = {spec.name: InputCodec(spec, batch_size) for spec in inputs}
-        self._only = next(iter(self._inputs.values())) if len(inputs) == 1 else None
-        self._outputs = {spec.name: spec for spec in outputs}
-        self._only_output = outputs[0] if len(outputs) == 1 else None
-        self._states = {spec.name: spec for spec in states}
-        self._batch_size = batch_size
+    def __init__(self, model: Signature, batch_size: int) -> None:
+        self._batch_size = batch_size if model.batched else None
+        self._inputs = {spec.name: InputCodec(spec, self._batch_size) for spec in model.inputs}
+        self._required = {spec.name for spec in model.inputs if not spec.has_default}
+        self._only = self._the_one_besides({})
+        self._outputs = {spec.name: spec for spec in model.outputs}
+        self._only_output = model.outputs[0] if len(model.outputs) == 1 else None
+        self._states = {spec.name: spec for spec in model.states}
 
     def put_step(
-        self, request: pb.StepRequest, x: object, return_sequences: bool, return_state: bool
+        self,
+        request: pb.StepRequest,
+        x: object,
+        named: Mapping[str, object],
+        return_sequences: bool,
+        return_state: bool,
     ) -> Asked:
         """Writes inputs and flags of a step into an empty request."""
-        layout = self._put_inputs(request, x)
+        layout = self._put_inputs(request.inputs, x, named)
         if return_sequences:
             request.return_sequences = True
         if return_state:
             request.return_state = True
         return Asked(layout, return_sequences, return_state)
 
-    def _put_inputs(self, request: pb.StepRequest, x: object) -> Layout:
-        if not isinstance(x, np.ndarray) and isinstance(x, Mapping):
-            self._check_names("input", x, self._inputs)
-            return agree({name: self._inputs[name].put(request, x[name]) for name in self._inputs})
-        if self._only is None:
-            raise TypeError(f"expected a dict with the inputs {', '.join(self._inputs)}")
-        return self._only.put(request, x)
+    def _put_inputs(self, tensors: Any, x: object, named: Mapping[str, object]) -> Layout:
+        if self._only is not None and not named and isinstance(x, np.ndarray):
+            return self._only.put(tensors, x)
+        given = self._by_name(x, named)
+        if not self._required <= given.keys() <= self._inputs.keys():
+            wanted = [n if n in self._required else f"{n} (optional)" for n in self._inputs]
+            raise ValueError(
+                f"expected the inputs {', '.join(wanted) or 'none'}, given {_listed(given)}"
+            )
+        return agree(
+            {
+                name: codec.put(tensors, given[name])
+                for name, codec in self._inputs.items()
+                if name in given
+            }
+        )
+
+    def _by_name(self, x: object, named: Mapping[str, object]) -> Mapping[str, object]:
+        """The inputs of a step: `x` is a dict of them, or the one that `named` does not hold, or
+        None.
+        """
+        if x is None:
+            return named
+        if not isinstance(x, Mapping):
+            only = self._the_one_besides(named)
+            if only is None:
+                raise TypeError(
+                    f"expected a dict with the inputs {', '.join(self._inputs) or 'none'}, or each "
+                    "of them by its name"
+                )
+            x = {only.name: x}
+        if twice := x.keys() & named.keys():
+            raise ValueError(f"given twice: the inputs {', '.join(sorted(twice))}")
+        return {**x, **named}
+
+    def _the_one_besides(self, named: Mapping[str, object]) -> InputCodec | None:
+        """The only input that is not named; of several, the only one that has no default."""
+        left = [name for name in self._inputs if name not in named]
+        if len(left) != 1:
+            left = [name for name in left if name in self._required]
+        return self._inputs[left[0]] if len(left) == 1 else None
 
     def read_step(self, answer: pb.StepResponse, asked: Asked) -> Output:
         """The outputs; with `return_state` also the states."""
@@ -113,7 +162,8 @@ class Codec:
         return arrays[self._only_output.name] if self._only_output else arrays
 
     def tensors_of_states(self, states: Mapping[str, object]) -> list[pb.Tensor]:
-        """Every state tensor of the model, `(batch_size, …)` each.
+        """Every state tensor of the model, `(batch_size, …)` each; without a batch axis where the
+        model has none.
 
         Raises:
             TypeError: not a mapping, or a dtype that cannot be converted.
@@ -121,12 +171,15 @@ class Codec:
         """
         if not isinstance(states, Mapping):
             raise TypeError(f"expected a dict with the states {', '.join(self._states)}")
-        self._check_names("state", states, self._states)
+        if states.keys() != self._states.keys():
+            raise ValueError(
+                f"expected the states {', '.join(self._states) or 'none'}, given {_listed(states)}"
+            )
         return [self._state(spec, states[spec.name]) for spec in self._states.values()]
 
     def _state(self, spec: TensorSpec, value: object) -> pb.Tensor:
         array = as_dtype(value, spec.dtype, f"state {spec.name!r}")
-        shape = (self._batch_size, *spec.shape[1:])
+        shape = rows(spec, self._batch_size)
         if array.shape != shape:
             raise ValueError(f"state {spec.name!r}: expected shape {shape}, given {array.shape}")
         return _tensor(spec, array)
@@ -135,13 +188,9 @@ class Codec:
         only = next(iter(self._states), "")
         return {tensor.name or only: _array(tensor, tuple(tensor.shape)) for tensor in tensors}
 
-    @staticmethod
-    def _check_names(kind: str, given: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-        if given.keys() != wanted.keys():
-            raise ValueError(
-                f"expected the {kind}s {', '.join(wanted) or 'none'}, "
-                f"given {', '.join(map(str, given)) or 'none'}"
-            )
+
+def _listed(given: Mapping[str, object]) -> str:
+    return ", ".join(map(str, given)) or "none"
 
 
 def _tensor(spec: TensorSpec, array: Array) -> pb.Tensor:

@@ -13,11 +13,13 @@ from rnnserve._calls import Call
 from rnnserve._codec import Codec, Output, States
 from rnnserve._steps import Steps, stream_error
 from rnnserve.errors import RnnserveError, SessionClosed, SessionExpired, SessionNotFound
-from rnnserve.specs import TensorSpec, tensor_specs
+from rnnserve.specs import Signature, TensorSpec, signature
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rnnserve._start import Start
 
 # What closing a session may meet and be content with.
 ALREADY_GONE = (SessionNotFound, SessionExpired, SessionClosed)
@@ -34,14 +36,9 @@ class Opened:
     """What is known of a session once the server has answered."""
 
     key: pb.SessionKey = field(repr=False)  # a secret
-    model: str
-    version: str
-    digest: str
+    signature: Signature
     batch_size: int
     idle_ttl_s: float
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    states: tuple[TensorSpec, ...]
 
 
 class SessionBase:
@@ -51,14 +48,8 @@ class SessionBase:
     it, but then nobody but the server knows in which order their steps run.
     """
 
-    def __init__(
-        self,
-        start: pb.OpenSessionRequest | pb.SessionKey,
-        initial_state: Mapping[str, object] | None,
-        timeout_s: float | None,
-    ) -> None:
+    def __init__(self, start: Start | pb.SessionKey, timeout_s: float | None) -> None:
         self._start = start
-        self._initial_state = initial_state
         self._timeout_s = timeout_s
         self._phase = Phase.NEW
         self._closing: pb.CloseSessionRequest | None = None  # what ends it, once it is there
@@ -80,16 +71,16 @@ class SessionBase:
 
     @property
     def model(self) -> str:
-        return self._known.model
+        return self._known.signature.model
 
     @property
     def version(self) -> str:
-        return self._known.version
+        return self._known.signature.version
 
     @property
     def digest(self) -> str:
         """SHA-256 over the model's files, in hexadecimal."""
-        return self._known.digest
+        return self._known.signature.digest
 
     @property
     def batch_size(self) -> int:
@@ -103,15 +94,20 @@ class SessionBase:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._known.inputs
+        return self._known.signature.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._known.outputs
+        return self._known.signature.outputs
 
     @property
     def states_spec(self) -> tuple[TensorSpec, ...]:
-        return self._known.states
+        return self._known.signature.states
+
+    @property
+    def constants_spec(self) -> tuple[TensorSpec, ...]:
+        """What was given once, when the session was opened."""
+        return self._known.signature.constants
 
     @property
     def step_count(self) -> int:
@@ -135,7 +131,8 @@ class SessionBase:
     # Calls
 
     def _open_call(self) -> Call[None]:
-        return Call("OpenSession", self._start, self._read_opened)
+        assert not isinstance(self._start, pb.SessionKey)
+        return Call("OpenSession", self._start.complete(), self._read_opened)
 
     def _resume_request(self) -> pb.StreamRequest:
         assert isinstance(self._start, pb.SessionKey)
@@ -151,10 +148,16 @@ class SessionBase:
     def _steps(self, return_sequences: bool) -> Steps:
         return Steps(self._key, self._codec, return_sequences, self._read_step_count)
 
-    def _step_call(self, x: object, return_sequences: bool, return_state: bool) -> Call[Output]:
+    def _step_call(
+        self,
+        x: object,
+        named: Mapping[str, object],
+        return_sequences: bool,
+        return_state: bool,
+    ) -> Call[Output]:
         request = pb.StepRequest(session=self._key)
         codec = self._codec
-        asked = codec.put_step(request, x, return_sequences, return_state)
+        asked = codec.put_step(request, x, named, return_sequences, return_state)
 
         def read(answer: pb.StepResponse) -> Output:
             self._step_count = answer.step
@@ -184,10 +187,6 @@ class SessionBase:
 
     # Phases
 
-    @property
-    def _resumes(self) -> bool:
-        return isinstance(self._start, pb.SessionKey)
-
     def _must_be_new(self) -> None:
         if self._phase is not Phase.NEW:
             raise RuntimeError(f"{self!r} can be opened only once")
@@ -205,16 +204,11 @@ class SessionBase:
         self._phase = Phase.OPEN
         opened = Opened(
             key=answer.session,
-            model=answer.model_name,
-            version=answer.model_version,
-            digest=answer.model_digest,
+            signature=signature(answer),
             batch_size=answer.batch_size,
             idle_ttl_s=answer.idle_ttl_s,
-            inputs=tensor_specs(answer.inputs),
-            outputs=tensor_specs(answer.outputs),
-            states=tensor_specs(answer.states),
         )
-        self._made_codec = Codec(opened.inputs, opened.outputs, opened.states, opened.batch_size)
+        self._made_codec = Codec(opened.signature, opened.batch_size)
         self._opened = opened
         self._step_count = answer.step
 

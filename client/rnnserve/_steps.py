@@ -58,7 +58,7 @@ class Steps:
         """The next step; ValueError or TypeError leave everything as it was."""
         number = self._sent + 1
         message = pb.StreamRequest(request_id=number, session=_SESSION)
-        asked = self._codec.put_step(message.step, x, self._return_sequences, False)
+        asked = self._codec.put_step(message.step, x, {}, self._return_sequences, False)
         self._asked[number] = asked
         self._sent = number
         return message

@@ -18,8 +18,9 @@ import grpc.aio
 
 from rnnserve import _channel
 from rnnserve._aio_stream import Flow, Stream, iterate
-from rnnserve._calls import Call, check_window, list_call, open_request, resume_key
+from rnnserve._calls import Call, check_window, describe_call, list_call, resume_key
 from rnnserve._session import ALREADY_GONE, SessionBase
+from rnnserve._start import Start, start
 from rnnserve.errors import ClientClosed, RnnserveError, from_call
 from rnnserve.v1.session_pb2_grpc import SessionServiceStub
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rnnserve._codec import Output, States
+    from rnnserve._start import StatesOf
     from rnnserve.errors import Status
-    from rnnserve.specs import SessionInfo
+    from rnnserve.specs import ModelInfo, SessionInfo
     from rnnserve.v1 import session_pb2 as pb
 
 __all__ = ["Client", "Session", "Stream", "connect"]
@@ -78,16 +80,25 @@ class Client:
         session_id: str = "",
         idle_ttl_s: float | None = None,
         initial_state: Mapping[str, object] | None = None,
+        constants: object = None,
+        states_of: StatesOf | None = None,
         timeout_s: float | None = None,
     ) -> Session:
         """A new session, for `async with` or `await open()`; see `rnnserve.Client.session`."""
-        start = open_request(model, version, batch_size, session_id, idle_ttl_s)
-        return Session(self, start, initial_state, timeout_s or self.timeout_s)
+        begins = start(
+            *(model, version, batch_size, session_id, idle_ttl_s),
+            *(initial_state, constants, states_of),
+        )
+        return Session(self, begins, timeout_s or self.timeout_s)
 
     def resume(self, session_id: str, token: str, *, timeout_s: float | None = None) -> Session:
         """Takes up a session that is already there; see `rnnserve.Client.resume`."""
         key = resume_key(session_id, token)
-        return Session(self, key, None, timeout_s or self.timeout_s)
+        return Session(self, key, timeout_s or self.timeout_s)
+
+    async def model(self, name: str, *, version: str = "") -> ModelInfo:
+        """What a model takes, gives and keeps; by default its latest version."""
+        return await self._make(describe_call(name, version), self.timeout_s)
 
     async def sessions(self, model: str | None = None) -> list[SessionInfo]:
         """The sessions that the server holds, of one model or of all."""
@@ -155,24 +166,27 @@ class Session(SessionBase):
     def __init__(
         self,
         client: Client,
-        start: pb.OpenSessionRequest | pb.SessionKey,
-        initial_state: Mapping[str, object] | None,
+        start: Start | pb.SessionKey,
         timeout_s: float | None,
     ) -> None:
-        super().__init__(start, initial_state, timeout_s)
+        super().__init__(start, timeout_s)
         self._client = client
         self._flows: list[Flow] = []
 
     async def open(self) -> Self:
         """Starts the session, or takes it up again; `async with` does the same and closes it."""
         self._must_be_new()
-        if self._resumes:
+        if not isinstance(self._start, Start):
             await self._resume()
             return self
+        if isinstance(self._start.source, Session):
+            await self._start.source._settled()
         try:
+            if (call := self._start.describe_call) is not None:
+                await self._make(call)
             await self._make(self._open_call())
-            if self._initial_state is not None:  # only now are the dtypes to convert to known
-                await self.set_states(self._initial_state)
+            if self._start.initial_state is not None:  # only now are the dtypes known
+                await self.set_states(self._start.initial_state)
         except BaseException:
             with suppress(RnnserveError):  # what went wrong first says more
                 await self.close()
@@ -181,18 +195,22 @@ class Session(SessionBase):
 
     async def step(
         self,
-        x: object,
+        x: object = None,
+        /,
         *,
         return_sequences: bool = False,
         return_state: bool = False,
         timeout_s: float | None = None,
+        **inputs: object,
     ) -> Output:
         """Runs one request of one or more timesteps; see `rnnserve.Session.step` for the shapes.
 
         Cancelling the waiting task cancels the request: the step is then committed or not, and
         `step_count` after `get_states()` tells.
         """
-        return await self._make(self._step_call(x, return_sequences, return_state), timeout_s)
+        return await self._make(
+            self._step_call(x, inputs, return_sequences, return_state), timeout_s
+        )
 
     def stream(
         self,
@@ -266,7 +284,11 @@ class Session(SessionBase):
         self._read_resumed(answers)
 
     async def _make(self, call: Call[T], timeout_s: float | None = None) -> T:
+        await self._settled()
+        return await self._client._make(call, timeout_s or self._timeout_s)
+
+    async def _settled(self) -> None:
+        """Waits for what streams that were left still have under way."""
         for flow in self._flows:
             if flow.left:
                 await flow.finished()
-        return await self._client._make(call, timeout_s or self._timeout_s)

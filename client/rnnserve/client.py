@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from rnnserve import _channel
-from rnnserve._calls import Call, check_window, list_call, open_request, resume_key
+from rnnserve._calls import Call, check_window, describe_call, list_call, resume_key
 from rnnserve._session import ALREADY_GONE, SessionBase
+from rnnserve._start import Start, start
 from rnnserve._stream import Feed, stream
 from rnnserve.errors import ClientClosed, RnnserveError, from_call
 from rnnserve.v1.session_pb2_grpc import SessionServiceStub
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rnnserve._codec import Output, States
-    from rnnserve.specs import SessionInfo
+    from rnnserve._start import StatesOf
+    from rnnserve.specs import ModelInfo, SessionInfo
     from rnnserve.v1 import session_pb2 as pb
 
 __all__ = ["Client", "Session", "connect"]
@@ -79,6 +81,8 @@ class Client:
         session_id: str = "",
         idle_ttl_s: float | None = None,
         initial_state: Mapping[str, object] | None = None,
+        constants: object = None,
+        states_of: StatesOf | None = None,
         timeout_s: float | None = None,
     ) -> Session:
         """A new session with `model`, opened by `with` or by `open()`.
@@ -89,10 +93,19 @@ class Client:
             session_id: a name of your choice; empty: the server makes one.
             idle_ttl_s: seconds without a request until the server ends it; None: the model's.
             initial_state: state name to `(batch_size, …)`; None: the model's own.
+            constants: what the model's steps are given along with their inputs, once and for all:
+                constant name to `(batch_size, …)`, or the array of the only constant.
+            states_of: a session, open when this one is opened, of any model of this server and of
+                the same batch size. This one begins with the states that it has then; the arrays do
+                not travel. States are taken by name, or in order where they are alike, or with
+                `(session, {"this model's state": "that session's"})` as you say.
             timeout_s: for the session's calls; None: the client's.
         """
-        start = open_request(model, version, batch_size, session_id, idle_ttl_s)
-        return Session(self, start, initial_state, timeout_s or self.timeout_s)
+        begins = start(
+            *(model, version, batch_size, session_id, idle_ttl_s),
+            *(initial_state, constants, states_of),
+        )
+        return Session(self, begins, timeout_s or self.timeout_s)
 
     def resume(self, session_id: str, token: str, *, timeout_s: float | None = None) -> Session:
         """Takes up a session that is already there; its `id` and `token` come from its maker.
@@ -100,7 +113,11 @@ class Client:
         Leaving `with` ends the session as ever: where others go on with it, use `open()`.
         """
         key = resume_key(session_id, token)
-        return Session(self, key, None, timeout_s or self.timeout_s)
+        return Session(self, key, timeout_s or self.timeout_s)
+
+    def model(self, name: str, *, version: str = "") -> ModelInfo:
+        """What a model takes, gives and keeps; by default its latest version."""
+        return self._make(describe_call(name, version), self.timeout_s)
 
     def sessions(self, model: str | None = None) -> list[SessionInfo]:
         """The sessions that the server holds, of one model or of all."""
@@ -165,23 +182,24 @@ class Session(SessionBase):
     def __init__(
         self,
         client: Client,
-        start: pb.OpenSessionRequest | pb.SessionKey,
-        initial_state: Mapping[str, object] | None,
+        start: Start | pb.SessionKey,
         timeout_s: float | None,
     ) -> None:
-        super().__init__(start, initial_state, timeout_s)
+        super().__init__(start, timeout_s)
         self._client = client
 
     def open(self) -> Self:
         """Starts the session, or takes it up again; `with` does the same and closes it, too."""
         self._must_be_new()
-        if self._resumes:
+        if not isinstance(self._start, Start):
             self._resume()
             return self
         try:
+            if (call := self._start.describe_call) is not None:
+                self._make(call)
             self._make(self._open_call())
-            if self._initial_state is not None:  # only now are the dtypes to convert to known
-                self.set_states(self._initial_state)
+            if self._start.initial_state is not None:  # only now are the dtypes known
+                self.set_states(self._start.initial_state)
         except BaseException:
             with suppress(RnnserveError):  # what went wrong first says more
                 self.close()
@@ -190,18 +208,23 @@ class Session(SessionBase):
 
     def step(
         self,
-        x: object,
+        x: object = None,
+        /,
         *,
         return_sequences: bool = False,
         return_state: bool = False,
         timeout_s: float | None = None,
+        **inputs: object,
     ) -> Output:
         """Runs one request of one or more timesteps; the server keeps the state after it.
 
         `x` is an array, or anything numpy makes one of; for a model with several inputs a dict
-        from names to arrays. It is converted to the input's dtype where nothing is lost but
-        precision. Axes of size 1 may be left out, and are left out of the answer, too. For an
-        input `(batch, time, *features)` and an output `(batch, time, *out)`:
+        from names to arrays. Inputs may also be given by name, `step(x, mask=mask)`: `x` is then
+        the one that is left. Those that have a default may be left out.
+
+        Arrays are converted to the input's dtype where nothing is lost but precision. Axes of size
+        1 may be left out, and are left out of the answer, too; all inputs of a step leave out the
+        same. For an input `(batch, time, *features)` and an output `(batch, time, *out)`:
 
         | batch_size | x | answer | with return_sequences |
         |---|---|---|---|
@@ -210,20 +233,22 @@ class Session(SessionBase):
         | 1 | `(*features)`, one frame | `(*out)` | `(*out)` |
         | > 1 | `(batch, *features)`, a frame each | `(batch, *out)` | `(batch, *out)` |
 
+        The tensors of a model without a batch axis have none here either.
+
         Args:
             return_sequences: the outputs of every timestep instead of the last one's.
             return_state: the states after this request, too.
             timeout_s: for this call; None: the session's.
 
         Returns:
-            An array; for a model with several outputs a dict from names to arrays; with
+            An array; for a model of several outputs, or none, a dict from names to arrays; with
             `return_state` a pair of that and a dict from state names to `(batch_size, …)` arrays.
 
         Raises:
-            TypeError, ValueError: `x` does not fit the model. Nothing was sent.
+            TypeError, ValueError: an input does not fit the model. Nothing was sent.
             RnnserveError: see `rnnserve.errors`.
         """
-        return self._make(self._step_call(x, return_sequences, return_state), timeout_s)
+        return self._make(self._step_call(x, inputs, return_sequences, return_state), timeout_s)
 
     def stream(
         self,

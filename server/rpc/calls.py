@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from server.core.requests import Step
 from server.errors import RequestError
+from server.rpc.handover import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.core.requests import Request, Result
     from server.core.session import Session
+    from server.rpc.handover import Source
 
 R = TypeVar("R")
 
 
-async def ask(session: Session, request: Request, expected: type[R]) -> R:
+async def ask(
+    session: Session, request: Request, expected: type[R], source: Source | None = None
+) -> R:
     """Submit the request and wait for its result, an `expected`.
 
     If the caller goes away meanwhile, the request is cancelled. Raises the request's error.
@@ -28,11 +33,11 @@ async def ask(session: Session, request: Request, expected: type[R]) -> R:
             answered.set_result(result)
 
     request.answer = answer
-    session.home.submit(session, request)
+    _submit(session, request, source)
     try:
         result = await answered
     except asyncio.CancelledError:
-        session.home.cancel(session, request)
+        _cancel(session, request)
         raise
     if isinstance(result, RequestError):
         raise result
@@ -46,7 +51,13 @@ class Outstanding:
     def __init__(self) -> None:
         self._requests: dict[Request, Session] = {}
 
-    def submit(self, session: Session, request: Request, deliver: Callable[[Result], None]) -> None:
+    def submit(
+        self,
+        session: Session,
+        request: Request,
+        deliver: Callable[[Result], None],
+        source: Source | None = None,
+    ) -> None:
         """Submit the request; its result goes to `deliver`. Raises as `submit` does."""
 
         def answer(result: Result) -> None:
@@ -56,7 +67,7 @@ class Outstanding:
         request.answer = answer
         self._requests[request] = session
         try:
-            session.home.submit(session, request)  # may answer at once
+            _submit(session, request, source)  # may answer at once
         except RequestError:
             del self._requests[request]
             raise
@@ -64,4 +75,22 @@ class Outstanding:
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""
         for request, session in list(self._requests.items()):
-            session.home.cancel(session, request)
+            _cancel(session, request)
+
+
+def _submit(session: Session, request: Request, source: Source | None) -> None:
+    if request.start and (source is not None or session.constants):
+        begin(session, request, source)
+    else:
+        session.home.submit(session, request)
+
+
+def _cancel(session: Session, request: Request) -> None:
+    """Nobody waits for `request` any more. If it was to open the session and what comes before the
+    first step is not done, nobody will ever use that session.
+    """
+    waiting = session.pending
+    opening = request.start and waiting and not isinstance(waiting[0], Step)
+    session.home.cancel(session, request)
+    if opening and not session.closed:
+        session.home.close(session)

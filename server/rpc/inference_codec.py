@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from server.errors import InvalidRequest, Unsupported
 from server.rpc import tensors
+from server.rpc.states import decode_one
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from server.core.requests import Arrays
     from server.serving import ServedModel
+
+InputTensor: TypeAlias = "pb.ModelInferRequest.InferInputTensor"
 
 # the typed field that carries each datatype when the contents are not raw
 CONTENTS = {
@@ -32,8 +37,13 @@ CONTENTS = {
 }
 
 
-def decode_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tensors.Inputs:
-    """Raises InvalidRequest, Unsupported."""
+def decode_inputs(
+    model: ServedModel, request: pb.ModelInferRequest, batch_size: int | None
+) -> tuple[tensors.Inputs, Arrays]:
+    """The inputs, and the constants of a session among them. Raises InvalidRequest, Unsupported.
+
+    `batch_size` is that of the session that the request goes on with, if it does.
+    """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidRequest(
@@ -51,11 +61,19 @@ def decode_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tensors.
                 f"input '{tensor.name}' for model '{model.spec.name}' has contents of its own "
                 "although raw_input_contents are given; send one or the other"
             )
+    kept = model.constants
+    own = [t for t in request.inputs if t.name not in kept] if kept else request.inputs
     accepted = tensors.accept(
-        model, tuple([tensors.Described(t.name, t.datatype, (*t.shape,)) for t in request.inputs])
+        model, tuple([tensors.Described(t.name, t.datatype, (*t.shape,)) for t in own])
     )
     contents = raw or [_typed(model, tensor) for tensor in request.inputs]
-    return tensors.read(model, accepted, contents)
+    if not kept:
+        return tensors.read(model, accepted, contents, batch_size or 1), {}
+    pairs = list(zip(request.inputs, contents, strict=True))
+    given = [(tensor, content) for tensor, content in pairs if tensor.name in kept]
+    rows = accepted.batch_size or batch_size or _rows(model, [tensor for tensor, _ in given])
+    inputs = tensors.read(model, accepted, [c for t, c in pairs if t.name not in kept], rows)
+    return inputs._replace(batch_size=rows), _constants(model, given, rows)
 
 
 def wanted_outputs(model: ServedModel, request: pb.ModelInferRequest) -> list[str]:
@@ -92,9 +110,31 @@ def encode(
     return response
 
 
-def _typed(model: ServedModel, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
+def _rows(model: ServedModel, constants: list[InputTensor]) -> int:
+    """The batch size that constants tell."""
+    return constants[0].shape[0] if model.batched and constants and constants[0].shape else 1
+
+
+def _constants(
+    model: ServedModel, given: Iterable[tuple[InputTensor, bytes]], batch_size: int
+) -> dict[str, NDArray[Any]]:
+    """Raises InvalidRequest."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for tensor, content in given:
+        if tensor.name in arrays:
+            raise InvalidRequest(
+                f"input '{tensor.name}' for model '{model.spec.name}' is given twice"
+            )
+        spec = model.constants[tensor.name]
+        arrays[tensor.name] = decode_one(
+            model, spec, "input", batch_size, tensor.datatype, tensor.shape, content
+        )
+    return arrays
+
+
+def _typed(model: ServedModel, tensor: InputTensor) -> bytes:
     """The bytes of typed contents of an accepted input. Raises InvalidRequest."""
-    spec = model.inputs[tensor.name]
+    spec = model.inputs.get(tensor.name) or model.constants[tensor.name]
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     expected = CONTENTS.get(spec.datatype)
     if filled and filled != [expected]:

@@ -17,8 +17,8 @@ from server.stubs.inference import grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
     from server.core.session import Session
-    from server.repository.spec import TensorSpec
-    from server.serving import Serving
+    from server.repository.spec import StateSpec, TensorSpec
+    from server.serving import ServedModel, Serving
 
 SERVER_NAME = "rnnserve"
 EXTENSIONS = ("sequence", "statistics", "model_configuration")
@@ -61,12 +61,16 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     @answers_errors
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Any) -> Any:
-        spec = self._serving.model(request.name, request.version).spec
+        model = self._serving.model(request.name, request.version)
+        spec = model.spec
         return pb.ModelMetadataResponse(
             name=spec.name,
             versions=[str(version) for version in self._serving.versions(spec.name)],
             platform=PLATFORM,
-            inputs=[_metadata(tensor) for tensor in spec.inputs],
+            inputs=[
+                *(_metadata(tensor) for tensor in spec.inputs),
+                *(_constant_metadata(model, constant) for constant in spec.constants),
+            ],
             outputs=[_metadata(tensor) for tensor in spec.outputs],
         )
 
@@ -90,7 +94,7 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
         inference = Inference(self._serving, request)
         session = inference.session()
-        return inference.encode(await ask(session, inference.step, Stepped))
+        return inference.encode(await ask(session, inference.step, Stepped, inference.source))
 
     async def ModelStreamInfer(  # type: ignore[override]  # grpc.aio also takes this form
         self, request_iterator: Any, context: Any
@@ -124,20 +128,34 @@ class Inference:
         self._model = serving.model(request.model_name, request.model_version)
         self._sequence = sequences.sequence_of(self._model, request.parameters)
         self._wanted = inference_codec.wanted_outputs(self._model, request)
-        self._inputs = inference_codec.decode_inputs(self._model, request)
+        self._found = sequences.find_session(serving, self._model, self._sequence)
+        goes_on = None if self._sequence.start else self._found
+        inputs, self._constants = inference_codec.decode_inputs(
+            self._model, request, goes_on.batch_size if goes_on else None
+        )
+        self._batch_size = inputs.batch_size
+        if self._model.constants:
+            names = [tensor.name for tensor in request.inputs]
+            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
+        self.source = sequences.source_of(
+            serving, self._model, self._sequence, inputs.batch_size or 1
+        )
         self.step = Step(
-            inputs=self._inputs.arrays,
-            timesteps=self._inputs.timesteps,
-            shapes=self._inputs.shapes,
+            inputs=inputs.arrays,
+            timesteps=inputs.timesteps,
+            shapes=inputs.shapes,
             start=self._sequence.start,
             end=self._sequence.end,
         )
 
     def session(self) -> Session:
         """The session to submit the step to, opened if the step is its first."""
-        return sequences.session_of(
-            self._serving, self._model, self._sequence, self._inputs.batch_size
+        session = sequences.session_of(
+            self._serving, self._model, self._sequence, self._batch_size, self._found
         )
+        if self._sequence.start and self._constants:
+            session.constants = self._constants
+        return session
 
     def encode(self, stepped: Stepped) -> pb.ModelInferResponse:
         return inference_codec.encode(self._model, self._id, self._wanted, stepped.outputs)
@@ -160,6 +178,7 @@ class InferenceStream:
                 inference.session(),
                 inference.step,
                 lambda result: slot.fill(_answer(request.id, inference, result)),
+                inference.source,
             )
         except Exception as error:
             slot.fill(_failed(request.id, error))
@@ -177,6 +196,15 @@ def _answer(request_id: str, inference: Inference, result: Any) -> pb.ModelStrea
 def _failed(request_id: str, error: Exception) -> pb.ModelStreamInferResponse:
     return pb.ModelStreamInferResponse(
         error_message=str(expected(error)), infer_response=pb.ModelInferResponse(id=request_id)
+    )
+
+
+def _constant_metadata(
+    model: ServedModel, constant: StateSpec
+) -> pb.ModelMetadataResponse.TensorMetadata:
+    shape = (-1, *constant.shape) if model.batched else constant.shape
+    return pb.ModelMetadataResponse.TensorMetadata(
+        name=constant.name, datatype=constant.datatype, shape=shape
     )
 
 

@@ -1,5 +1,6 @@
 """Sequences of the Open Inference protocol, which are sessions under another name: the request's
-parameters say which sequence it belongs to, and whether it is the first or the last of it.
+parameters say which sequence it belongs to, whether it is the first or the last of it, and whether
+it begins with the states of another.
 """
 
 from __future__ import annotations
@@ -7,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from server.errors import InvalidRequest, Unsupported
+from server.errors import InvalidRequest, SessionNotFound, Unsupported
+from server.rpc.handover import Source
+from server.rpc.tensors import missing_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    from server.core.requests import Arrays
     from server.core.session import Session
     from server.serving import ServedModel, Serving
     from server.stubs.inference.grpc_service_pb2 import InferParameter
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 # nobody: other servers ignore them, too, unless the model's queue is configured to listen.
 IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
 RESERVED_PREFIX = "triton_"
+STATES_OF = "rnnserve_states_of"
+MAX_DIGITS = 20  # of an id that may be a number of 64 bits
 
 
 class SequenceId(NamedTuple):
@@ -36,14 +42,17 @@ class SequenceId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Where a request stands in its sequence; without an id it is in none."""
+    """Where a request stands in its sequence; without an id it is in none. `states_of`, at START
+    only: "MODEL/SEQUENCE ID".
+    """
 
     id: int | str = 0
     start: bool = False
     end: bool = False
+    states_of: str = ""
 
 
-WHOLE = Sequence(start=True, end=True)  # of a model without states: every request is all there is
+WHOLE = Sequence(start=True, end=True)  # where nothing is kept: every request is all there is
 
 
 def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) -> Sequence:
@@ -51,51 +60,116 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
     Unsupported for one that this server does not have.
     """
     id: int | str = 0
+    states_of = ""
     flags = {"sequence_start": False, "sequence_end": False}
     for name, parameter in parameters.items():
         if name == "sequence_id":
             id = _value(name, parameter, "int64_param", "uint64_param", "string_param")
         elif name in flags:
             flags[name] = _value(name, parameter, "bool_param")
+        elif name == STATES_OF:
+            states_of = _value(name, parameter, "string_param")
         elif name in IGNORED:
             continue
         elif name.startswith(RESERVED_PREFIX):
             raise InvalidRequest(f"request parameter '{name}' is reserved, and unknown")
         else:
             raise Unsupported(f"request parameter '{name}' is not offered by this server")
-    if not model.states:
+    if states_of and not flags["sequence_start"]:
+        raise InvalidRequest(f"request parameter '{STATES_OF}' may only come with sequence_start")
+    if not model.keeps_something:
+        if states_of:
+            raise InvalidRequest(f"model '{model.spec.name}' has no states: '{STATES_OF}' is wrong")
         return WHOLE
-    return Sequence(id, flags["sequence_start"], flags["sequence_end"])
+    return Sequence(id, flags["sequence_start"], flags["sequence_end"], states_of)
+
+
+def find_session(serving: Serving, model: ServedModel, sequence: Sequence) -> Session | None:
+    """The session of that id, if there is one; a START will replace it."""
+    if not sequence.id:
+        return None
+    return serving.sessions.find(SequenceId(model.spec.name, model.spec.version, sequence.id))
 
 
 def session_of(
-    serving: Serving, model: ServedModel, sequence: Sequence, batch_size: int
+    serving: Serving,
+    model: ServedModel,
+    sequence: Sequence,
+    batch_size: int,
+    session: Session | None,
 ) -> Session:
-    """The session that the request belongs to: opened by START, or for a model without states by
-    every request. Raises InvalidRequest, ShuttingDown, LimitReached.
+    """The session that the request belongs to: the one that was found, or a new one, opened by
+    START, or for a model that keeps nothing by every request. `batch_size` is 0 where no input
+    tells it. Raises InvalidRequest, ShuttingDown, LimitReached.
     """
-    if not model.states:
-        return serving.open(model, id=object(), batch_size=batch_size, idle_ttl_s=float("inf"))
+    if not model.keeps_something:
+        return serving.open(model, id=object(), batch_size=batch_size or 1, idle_ttl_s=float("inf"))
     if not sequence.id:
         raise InvalidRequest(
             f"inference request to model '{model.spec.name}' must specify a non-zero or non-empty "
             "correlation ID"
         )
     key = SequenceId(model.spec.name, model.spec.version, sequence.id)
-    session = serving.sessions.find(key)
     if sequence.start:
-        return serving.open(model, id=key, batch_size=batch_size, replaces=session)
+        return serving.open(model, id=key, batch_size=batch_size or 1, replaces=session)
     if session is None or session.ending:
         raise InvalidRequest(
             f"inference request for sequence {sequence.id} to model '{model.spec.name}' must "
             "specify the START flag on the first request of the sequence" + _hint(serving, key)
         )
-    if session.batch_size != batch_size:
+    if batch_size not in (0, session.batch_size):
         raise InvalidRequest(
             f"sequence {sequence.id} to model '{model.spec.name}' has batch size "
             f"{session.batch_size} since its START, but this request has {batch_size}"
         )
     return session
+
+
+def source_of(
+    serving: Serving, model: ServedModel, sequence: Sequence, batch_size: int
+) -> Source | None:
+    """Whose states the sequence is to begin with: of the latest version of that model that has such
+    a sequence, a number before a string. Raises ModelNotFound, SessionNotFound, InvalidRequest.
+    """
+    if not sequence.states_of:
+        return None
+    name, _, text = sequence.states_of.partition("/")
+    is_number = text.removeprefix("-").isdecimal() and len(text) <= MAX_DIGITS
+    for version in reversed(serving.versions(name)):
+        for id in (int(text), text) if is_number else (text,):
+            session = serving.sessions.find(SequenceId(name, version, id))
+            if session is None:
+                continue
+            if session.id == (model.spec.name, model.spec.version, sequence.id):
+                raise InvalidRequest(f"sequence {id} cannot begin with its own states")
+            return Source(session, model, batch_size, {})
+    raise SessionNotFound(
+        f"no sequence '{text}' of model '{name}' whose states another one could begin with"
+    )
+
+
+def check_constants(
+    model: ServedModel,
+    sequence: Sequence,
+    session: Session | None,
+    given: Arrays,
+    names: Collection[str],
+) -> None:
+    """A START sets all constants, later they can only be said again. `names` are those of all that
+    the request carries. Raises InvalidRequest.
+    """
+    missing = [name for name in model.constants if name not in given]
+    if sequence.start and missing:
+        raise missing_inputs(model, len(model.inputs) + len(model.constants), names, missing)
+    if sequence.start or session is None:
+        return
+    for name, array in given.items():
+        assert session.constants is not None
+        if session.constants[name].tobytes() != array.tobytes():
+            raise InvalidRequest(
+                f"input '{name}' for model '{model.spec.name}' is a constant, set at START: it may "
+                f"be left out of the other requests of sequence {sequence.id}, or be the same"
+            )
 
 
 def _hint(serving: Serving, key: SequenceId) -> str:

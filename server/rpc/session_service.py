@@ -11,6 +11,7 @@ from server.errors import InvalidRequest, LimitReached, RequestError
 from server.rpc import actions
 from server.rpc.calls import Outstanding, ask
 from server.rpc.replies import Replies, Slot
+from server.rpc.signature import described, opened
 from server.rpc.status import answers_errors, code_of, expected
 from server.serving import home_of
 
@@ -32,8 +33,12 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
         self._max_open = max_open_per_stream
 
     @answers_errors
+    async def DescribeModel(self, request: pb.DescribeModelRequest, context: Any) -> Any:
+        return described(self._serving.model(request.model_name, request.model_version))
+
+    @answers_errors
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:
-        return await _do(actions.open_session(self._serving, request))
+        return await _do(actions.open_session(self._serving, request, self._source))
 
     @answers_errors
     async def Step(self, request: pb.StepRequest, context: Any) -> Any:
@@ -59,7 +64,11 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> Any:
         size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         rows = sorted(
-            (_info(session) for session in self._serving.sessions if home_of(session).states),
+            (
+                _info(session)
+                for session in self._serving.sessions
+                if home_of(session).keeps_something
+            ),
             key=lambda info: info.session_id,
         )
         page = [
@@ -85,6 +94,11 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
     def _session(self, key: pb.SessionKey) -> Session:
         return self._serving.sessions.get(key.session_id, key.token)
 
+    def _source(self, wanted: pb.StatesOf) -> Session:
+        if not wanted.HasField("session"):
+            raise InvalidRequest("states_of must name a session by its id and token")
+        return self._session(wanted.session)
+
 
 class SessionStream:
     """The sessions that one stream speaks of, by the client's numbers."""
@@ -99,12 +113,13 @@ class SessionStream:
         kind = message.WhichOneof("action")
         try:
             if kind == "resume":
-                return slot.fill(_response(message, "open", actions.opened(self._resume(message))))
+                return slot.fill(_response(message, "open", opened(self._resume(message))))
             action = self._action(kind, message)
             self.outstanding.submit(
                 action.session,
                 action.request,
                 lambda result: self._answer(message, str(kind), action, result, slot),
+                action.source,
             )
         except Exception as error:
             slot.fill(_failed(message, error))
@@ -129,16 +144,16 @@ class SessionStream:
     def _action(self, kind: str | None, message: pb.StreamRequest) -> Action:
         match kind:
             case "step":
-                return actions.step(self._session(message), message.step)
+                return actions.step(self._session(message.session), message.step)
             case "open":
                 self._must_be_free(message.session)
-                action = actions.open_session(self._serving, message.open)
+                action = actions.open_session(self._serving, message.open, self._source)
                 self._sessions[message.session] = action.session
                 return action
             case "reset":
-                return actions.reset_states(self._session(message), message.reset)
+                return actions.reset_states(self._session(message.session), message.reset)
             case "close":
-                return actions.close_session(self._session(message))
+                return actions.close_session(self._session(message.session))
         raise InvalidRequest("a message of a stream must open, resume, step, reset or close")
 
     def _resume(self, message: pb.StreamRequest) -> Session:
@@ -155,12 +170,17 @@ class SessionStream:
                 f"this stream has a session {number} already; close it or choose another number"
             )
 
-    def _session(self, message: pb.StreamRequest) -> Session:
+    def _source(self, wanted: pb.StatesOf) -> Session:
+        if not wanted.HasField("session"):
+            return self._session(wanted.stream_session)
+        return self._serving.sessions.get(wanted.session.session_id, wanted.session.token)
+
+    def _session(self, number: int) -> Session:
         try:
-            session = self._sessions[message.session]
+            session = self._sessions[number]
         except KeyError:
             raise InvalidRequest(
-                f"this stream has no session {message.session}; open or resume one first"
+                f"this stream has no session {number}; open or resume one first"
             ) from None
         if session.closed:  # not by this stream: by expiry, or by another call
             self._serving.sessions.get(session.id, session.token)
@@ -168,7 +188,7 @@ class SessionStream:
 
 
 async def _do(action: Action) -> Any:
-    return action.encode(await ask(action.session, action.request, action.expected))
+    return action.encode(await ask(action.session, action.request, action.expected, action.source))
 
 
 def _failed(message: pb.StreamRequest, error: Exception) -> pb.StreamResponse:

@@ -13,11 +13,11 @@ import numpy as np
 from server.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from server.repository.spec import StateSpec, TensorSpec
+    from server.repository.spec import TensorSpec
     from server.serving import ServedModel
 
 MAX_REMEMBERED = 1024  # descriptions per model
@@ -25,7 +25,7 @@ MAX_REMEMBERED = 1024  # descriptions per model
 
 class Inputs(NamedTuple):
     """The inputs of one request: how many rows and timesteps they have, and which other steps they
-    can share a batch with.
+    can share a batch with. `batch_size` is 0 where no input tells it.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -43,9 +43,12 @@ class Described(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A description of all inputs that the model can run on."""
+    """A description of all inputs that the model can run on. Inputs that were left out are
+    `filled`: with their default, in all rows if there is a batch axis, of the shape that follows.
+    """
 
     inputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...]  # the last: bytes
+    filled: tuple[tuple[str, NDArray[Any], tuple[int, ...]], ...]
     batch_size: int
     timesteps: int
     shapes: Hashable
@@ -65,15 +68,20 @@ def accept(model: ServedModel, inputs: tuple[Described, ...]) -> Accepted:
     return accepted
 
 
-def read(model: ServedModel, accepted: Accepted, contents: Sequence[bytes]) -> Inputs:
-    """The inputs as read-only arrays over `contents`, in the order in which they were accepted.
-    Raises InvalidRequest.
+def read(
+    model: ServedModel, accepted: Accepted, contents: Sequence[bytes], batch_size: int = 1
+) -> Inputs:
+    """The inputs as read-only arrays over `contents`, in the order in which they were accepted, and
+    those that were left out. `batch_size` counts where no input tells it. Raises InvalidRequest.
     """
     arrays = {}
     for (name, dtype, shape, nbytes), content in zip(accepted.inputs, contents, strict=True):
         if len(content) != nbytes:
-            raise _wrong_size(model.spec.name, name, nbytes, len(content))
+            raise wrong_size(model, "input", name, nbytes, len(content))
         arrays[name] = np.ndarray(shape, dtype, content)
+    for name, default, shape in accepted.filled:
+        rows = (accepted.batch_size or batch_size,) if model.batched else ()
+        arrays[name] = np.full((*rows, *shape), default)
     return Inputs(arrays, accepted.batch_size, accepted.timesteps, accepted.shapes)
 
 
@@ -90,13 +98,9 @@ def _check(model: ServedModel, inputs: tuple[Described, ...]) -> Accepted:
             raise InvalidRequest(f"input '{name}' for model '{model.spec.name}' is given twice")
         _check_one(model.spec.name, spec, datatype, shape)
         seen[name] = shape
-    if len(seen) != len(model.inputs):
-        missing = ", ".join(f"'{name}'" for name in model.inputs if name not in seen)
-        raise InvalidRequest(
-            f"expected {len(model.inputs)} inputs but got {len(seen)} inputs for model "
-            f"'{model.spec.name}'. Got input(s) {sorted(seen)}, but missing required input(s) "
-            f"[{missing}]. Please provide all required input(s)."
-        )
+    missing = [n for n, spec in model.inputs.items() if n not in seen and spec.default is None]
+    if missing:
+        raise missing_inputs(model, len(model.inputs), seen, missing)
     return _agree(model, seen)
 
 
@@ -112,50 +116,40 @@ def _check_one(model: str, spec: TensorSpec, datatype: str, shape: tuple[int, ..
     if not fits:
         raise InvalidRequest(
             f"unexpected shape for input '{spec.name}' for model '{model}'. Expected "
-            f"{_shown(spec.shape)}, got {_shown(shape)}. A dimension of -1 takes any size above 0."
+            f"{shown(spec.shape)}, got {shown(shape)}. A dimension of -1 takes any size above 0."
         )
 
 
 def _agree(model: ServedModel, seen: dict[str, tuple[int, ...]]) -> Accepted:
     """What the inputs have in common."""
     batch_size = timesteps = 0
-    inputs, shapes = [], []
+    inputs, filled, shapes = [], [], []
     for name, shape in seen.items():
         axis, dtype = model.layout.inputs[name], model.inputs[name].dtype
-        if model.spec.max_batch_size:
+        if model.batched:
             batch_size = _same(model, seen, batch_size, shape[0], "batch size")
         if axis is not None:
             timesteps = _same(model, seen, timesteps, shape[axis], "number of timesteps")
         inputs.append((name, dtype, shape, math.prod(shape) * dtype.itemsize))
-        shapes.append(
-            shape[1:] if axis is None or not model.may_be_cut else shape[1:axis] + shape[axis + 1 :]
-        )
-    return Accepted(tuple(inputs), batch_size or 1, timesteps or 1, tuple(shapes))
+    timesteps = timesteps or 1
+    for name, spec in model.inputs.items():
+        sizes = seen.get(name)
+        if sizes is None:
+            assert spec.default is not None
+            sizes = tuple(timesteps if a == spec.time_axis else n for a, n in enumerate(spec.shape))
+            filled.append((name, spec.default, sizes[model.batched :]))
+        shapes.append(_apart_from_batch_and_time(model, spec, sizes))
+    return Accepted(tuple(inputs), tuple(filled), batch_size, timesteps, tuple(shapes))
 
 
-def decode_state(
-    model: str,
-    spec: StateSpec,
-    batch_size: int,
-    datatype: str,
-    shape: Sequence[int],
-    contents: bytes,
-) -> NDArray[Any]:
-    """A state of all rows of a session. Raises InvalidRequest."""
-    expected = (batch_size, *spec.shape)
-    if datatype != spec.datatype:
-        raise InvalidRequest(
-            f"state '{spec.name}' data-type is '{datatype}', but model '{model}' "
-            f"expects '{spec.datatype}'"
-        )
-    if tuple(shape) != expected:
-        raise InvalidRequest(
-            f"unexpected shape for state '{spec.name}' for model '{model}'. Expected "
-            f"{_shown(expected)}, got {_shown(shape)}"
-        )
-    if spec.nbytes * batch_size != len(contents):
-        raise _wrong_size(model, spec.name, spec.nbytes * batch_size, len(contents))
-    return np.frombuffer(contents, spec.dtype).reshape(expected)
+def _apart_from_batch_and_time(
+    model: ServedModel, spec: TensorSpec, shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """What must be equal in two requests of the model that share a batch."""
+    axis = spec.time_axis
+    if axis is None or not model.may_be_cut:
+        return shape[1:]
+    return shape[1:axis] + shape[axis + 1 :]
 
 
 def last_timestep(
@@ -168,15 +162,25 @@ def last_timestep(
     }
 
 
-def _shown(shape: Sequence[int]) -> str:
+def shown(shape: Sequence[int]) -> str:
     """As other servers of the protocol write it."""
     return f"[{','.join(map(str, shape))}]"
 
 
-def _wrong_size(model: str, name: str, expected: int, got: int) -> InvalidRequest:
+def missing_inputs(
+    model: ServedModel, expected: int, got: Collection[str], missing: Iterable[str]
+) -> InvalidRequest:
     return InvalidRequest(
-        f"input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, "
-        f"got {got}"
+        f"expected {expected} inputs but got {len(got)} inputs for model '{model.spec.name}'. Got "
+        f"input(s) {sorted(got)}, but missing required input(s) "
+        f"[{', '.join(map(repr, missing))}]. Please provide all required input(s)."
+    )
+
+
+def wrong_size(model: ServedModel, kind: str, name: str, expected: int, got: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"{kind} byte size mismatch for {kind} '{name}' for model '{model.spec.name}'. Expected "
+        f"{expected}, got {got}"
     )
 
 

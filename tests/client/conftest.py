@@ -1,7 +1,8 @@
 """A SessionService in memory, and both clients behind one synchronous face.
 
 The fake model "sums" adds up what it sees: state `total += sum(frame) * [1, 2]`, output `totals`
-is the state. "pair" has two inputs and two outputs, to tell names apart.
+is the state. "pair" has two inputs and two outputs, to tell names apart; "scaled" has a constant
+and an input that may be left out; "alone" has no batch axis; "quiet" takes and gives nothing.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def array_of(message, dtype=np.float32):
     return np.frombuffer(message.contents, dtype).reshape(tuple(message.shape))
 
 
-def spec(name, shape, datatype="FP32", time_axis=None):
-    return pb.TensorSpec(name=name, datatype=datatype, shape=shape, time_axis=time_axis)
+def spec(name, shape, datatype="FP32", time_axis=None, **more):
+    return pb.TensorSpec(name=name, datatype=datatype, shape=shape, time_axis=time_axis, **more)
 
 
 class Sums:
+    unbatched = False
+    constants = ()
     inputs = (spec("frames", (-1, -1, 3), time_axis=1),)
     outputs = (spec("totals", (-1, -1, 2), time_axis=1),)
     states = (spec("total", (-1, 2)),)
@@ -46,7 +49,7 @@ class Sums:
         return totals[:, -1], {"totals": totals}
 
 
-class Pair:
+class Pair(Sums):
     """`up` counts frames times `gain` upwards, `down` downwards; `gain` has no time axis."""
 
     inputs = (spec("frames", (-1, -1, 1), time_axis=1), spec("gain", (-1,), "INT32"))
@@ -62,13 +65,58 @@ class Pair:
         return after, {"up": up.astype(np.float32), "down": after[:, 1:]}
 
 
+class Scaled(Sums):
+    """Like "sums", of the frames that the mask lets through, times a constant."""
+
+    inputs = (*Sums.inputs, spec("mask", (-1, -1), "BOOL", time_axis=1, has_default=True))
+    constants = (spec("gain", (-1, 2), "FP16"),)
+
+    def run(self, state, inputs):
+        frames = array_of(inputs["frames"])
+        if "mask" in inputs:
+            frames = frames * array_of(inputs["mask"], np.bool_)[:, :, None]
+        per_step = frames.sum(axis=2)[:, :, None] * array_of(inputs["gain"], np.float16)[:, None]
+        totals = state[:, None] + np.cumsum(per_step, axis=1, dtype=np.float32)
+        return totals[:, -1], {"totals": totals}
+
+
+class Alone(Sums):
+    """Like "sums", times a number, without a batch axis; `count` is how many frames there were."""
+
+    unbatched = True
+    inputs = (spec("frames", (-1, 3), time_axis=0), spec("scale", (), "INT32"))
+    outputs = (spec("totals", (-1, 2), time_axis=0), spec("count", ()))
+    states = (spec("total", (2,)),)
+    constants = (spec("limit", ()),)
+
+    def run(self, state, inputs):
+        frames = array_of(inputs["frames"]) * np.float32(array_of(inputs["scale"], np.int32))
+        steps = np.minimum(frames.sum(axis=1), array_of(inputs["limit"]))[:, None]
+        totals = state + np.cumsum(steps * np.float32([1, 2]), axis=0, dtype=np.float32)
+        return totals[-1], {"totals": totals, "count": np.array(len(totals), np.float32)}
+
+
+class Quiet(Sums):
+    inputs = outputs = ()
+
+    def run(self, state, inputs):
+        return state + 1, {}
+
+
 class Texts(Sums):
     """Of a datatype that numpy has no fixed-size dtype for."""
 
     outputs = (spec("words", (-1, -1), "BYTES", time_axis=1),)
 
 
-MODELS = {"sums": Sums(), "pair": Pair(), "texts": Texts()}
+MODELS = {
+    "sums": Sums(),
+    "pair": Pair(),
+    "scaled": Scaled(),
+    "alone": Alone(),
+    "quiet": Quiet(),
+    "texts": Texts(),
+}
 
 
 @dataclass
@@ -87,6 +135,7 @@ class Row:
     batch_size: int
     token: str
     state: np.ndarray
+    constants: dict[str, pb.Tensor]
     step: int = 0
 
 
@@ -102,10 +151,19 @@ class Fake(pb_grpc.SessionServiceServicer):
     received: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)  # steps wait for it
     target: str = ""
+    opened: pb.OpenSessionRequest | None = None  # the latest session was, with this
 
     def refuse(self, code, kind="", message="the server's words", retry_after_s=""):
         """Refuses every request from now on."""
         self.refusal = Refusal(code, kind, message, retry_after_s)
+
+    def DescribeModel(self, request, context):
+        def describe():
+            self._must_be_known(request.model_name)
+            signature = self._signature(request.model_name)
+            return pb.DescribeModelResponse(max_batch_size=4, idle_ttl_s=60.0, **signature)
+
+        return self._unary(context, "describe", describe)
 
     def OpenSession(self, request, context):
         return self._unary(context, "open", self._open, request)
@@ -196,32 +254,39 @@ class Fake(pb_grpc.SessionServiceServicer):
             context.abort(refusal.code, refusal.message)
 
     def _open(self, request):
-        if request.model_name not in MODELS:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "ModelNotFound", "no such model")
+        self._must_be_known(request.model_name)
         name = request.session_id or f"session-{len(self.sessions)}-{time.monotonic_ns()}"
         if name in self.sessions:
             raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "SessionExists", f"{name} is taken")
         rows = request.batch_size or 1
-        self.sessions[name] = Row(
-            request.model_name, rows, f"secret-{name}", np.zeros((rows, 2), np.float32)
-        )
+        shape = (2,) if MODELS[request.model_name].unbatched else (rows, 2)
+        state = np.zeros(shape, np.float32)
+        if request.HasField("states_of"):
+            state = self._find(request.states_of.session).state
+        constants = {message.name: message for message in request.constants}
+        self.sessions[name] = Row(request.model_name, rows, f"secret-{name}", state, constants)
+        self.opened = request
         return self._opened(pb.SessionKey(session_id=name, token=f"secret-{name}"))
 
     def _opened(self, key):
         row = self._find(key)
-        model = MODELS[row.model]
         return pb.OpenSessionResponse(
             session=key,
-            model_name=row.model,
-            model_version="1",
-            model_digest="ab" * 32,
             batch_size=row.batch_size,
             idle_ttl_s=60.0,
             step=row.step,
-            inputs=model.inputs,
-            outputs=model.outputs,
-            states=model.states,
+            **self._signature(row.model),
         )
+
+    def _must_be_known(self, name):
+        if name not in MODELS:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "ModelNotFound", "no such model")
+
+    def _signature(self, name):
+        model = MODELS[name]
+        kinds = ("unbatched", "inputs", "outputs", "states", "constants")
+        said = {"model_name": name, "model_version": "1", "model_digest": "ab" * 32}
+        return said | {kind: getattr(model, kind) for kind in kinds}
 
     def _find(self, key):
         row = self.sessions.get(key.session_id)
@@ -232,14 +297,15 @@ class Fake(pb_grpc.SessionServiceServicer):
     def _step(self, key, request):
         assert self.gate.wait(10)
         row = self._find(key)
-        inputs = {message.name: message for message in request.inputs}
-        if b"\x00\x00\x80\x7f" in inputs["frames"].contents:  # an infinity
+        inputs = row.constants | {message.name: message for message in request.inputs}
+        if any(b"\x00\x00\x80\x7f" in message.contents for message in inputs.values()):  # infinity
             raise Refusal(grpc.StatusCode.INTERNAL, "StepFailed", "infinity is too much")
         row.state, outputs = MODELS[row.model].run(row.state, inputs)
         row.step += 1
-        timed = {message.name for message in MODELS[row.model].outputs if message.time_axis}
         if not request.return_sequences:
-            outputs = {n: a[:, -1] if n in timed else a for n, a in outputs.items()}
+            for spec in MODELS[row.model].outputs:
+                if spec.HasField("time_axis"):
+                    outputs[spec.name] = outputs[spec.name].take(-1, spec.time_axis)
         return pb.StepResponse(
             outputs=[tensor(name, array) for name, array in outputs.items()],
             states=[tensor("total", row.state)] if request.return_state else [],

@@ -7,8 +7,13 @@ from rnnserve._codec import Codec
 from rnnserve._dtypes import DTYPES, as_dtype
 from rnnserve._shapes import Layout
 from rnnserve.errors import RnnserveError
-from rnnserve.specs import TensorSpec, tensor_specs
+from rnnserve.specs import Signature, TensorSpec, tensor_specs
 from rnnserve.v1 import session_pb2 as pb
+
+
+def codec_of(inputs, outputs):
+    """Of a session of one row."""
+    return Codec(Signature("m", "1", "ab", True, inputs, outputs, (), ()), 1)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +76,10 @@ def test_anything_numpy_makes_an_array_of_will_do():
 @pytest.mark.parametrize("datatype", DTYPES)
 def test_every_datatype_goes_over_the_wire_and_back(datatype):
     spec = TensorSpec("x", DTYPES[datatype], (-1, -1, 4), 1)
-    codec = Codec((spec,), (spec,), (), 1)
+    codec = codec_of((spec,), (spec,))
     x = np.array([[[1, 0, 1, 1], [0, 0, 1, 0]]]).astype(DTYPES[datatype])
     request = pb.StepRequest()
-    asked = codec.put_step(request, x, True, False)
+    asked = codec.put_step(request, x, {}, True, False)
     assert request.inputs[0].datatype == datatype
     output = codec.read_step(pb.StepResponse(outputs=request.inputs), asked)
     assert output.dtype == x.dtype
@@ -85,7 +90,7 @@ def test_arrays_that_are_not_contiguous_are_sent_in_order():
     spec = TensorSpec("x", DTYPES["FP32"], (-1, -1, 2), 1)
     x = np.arange(12, dtype=np.float32).reshape(2, 6).T[::2]  # (3, 2), strided
     request = pb.StepRequest()
-    Codec((spec,), (spec,), (), 1).put_step(request, x, False, False)
+    codec_of((spec,), (spec,)).put_step(request, x, {}, False, False)
     sent = np.frombuffer(request.inputs[0].contents, np.float32).reshape(3, 2)
     np.testing.assert_array_equal(sent, x)
 
@@ -115,8 +120,8 @@ def test_outputs_are_the_caller_s_own(client):
 )
 def test_answers_that_make_no_sense(outputs, message):
     spec = TensorSpec("y", DTYPES["FP32"], (-1, 2))
-    codec = Codec((spec,), (spec,), (), 1)
-    asked = codec.put_step(pb.StepRequest(), np.zeros((1, 2), np.float32), False, False)
+    codec = codec_of((spec,), (spec,))
+    asked = codec.put_step(pb.StepRequest(), np.zeros((1, 2), np.float32), {}, False, False)
     assert asked.layout == Layout(True, None)
     with pytest.raises(RnnserveError, match=message):
         codec.read_step(pb.StepResponse(outputs=outputs), asked)
@@ -124,8 +129,8 @@ def test_answers_that_make_no_sense(outputs, message):
 
 def test_a_name_that_the_model_does_not_have():
     specs = tuple(TensorSpec(name, DTYPES["FP32"], (-1, 2)) for name in "ab")
-    codec = Codec(specs[:1], specs, (), 1)
-    asked = codec.put_step(pb.StepRequest(), [[0, 0]], False, False)
+    codec = codec_of(specs[:1], specs)
+    asked = codec.put_step(pb.StepRequest(), [[0, 0]], {}, False, False)
     answer = pb.StepResponse(outputs=[pb.Tensor(name="c", datatype="FP32", shape=(1, 2))])
     with pytest.raises(RnnserveError, match="'c'"):
         codec.read_step(answer, asked)

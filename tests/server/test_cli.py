@@ -84,6 +84,23 @@ def test_help_of_a_command_lists_its_options(run: Callable[..., Ran]) -> None:
     assert {"torch", "onnxruntime", "models", "export"}.isdisjoint(ran.modules)
 
 
+@pytest.mark.parametrize("command", ["inspect", "add"])
+def test_help_about_foreign_models_answers_at_once(run: Callable[..., Ran], command: str) -> None:
+    ran = run(command, "--help")
+    assert ran.code == 0
+    for option in ("--state", "--constant", "--size", "--stateless"):
+        assert option in ran.out
+    assert {"onnx", "onnxruntime", "torch", "grpc"}.isdisjoint(ran.modules)
+
+
+@pytest.mark.parametrize("command", ["inspect", "add"])
+def test_what_foreign_models_need_is_named(run: Callable[..., Ran], command: str) -> None:
+    more = ["--repository", "r"] if command == "add" else []
+    ran = run(command, "model.onnx", *more, hook=without("onnxruntime"))
+    assert ran.code == 2
+    assert ran.err == ("Error: this command needs onnxruntime: pip install 'rnnserve[server]'\n")
+
+
 def test_an_unknown_command_is_an_error_of_usage(run: Callable[..., Ran]) -> None:
     ran = run("sreve")
     assert ran.code == 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.config import LimitsConfig
-from server.core.requests import Step, Stepped
+from server.core.requests import Read, Step, Stepped
 from server.errors import (
     InvalidRequest,
     LimitReached,
@@ -328,3 +328,60 @@ async def test_stop_ends_the_engines_threads(add: MakeModel, serving: Serving) -
     model = add()
     serving.stop()
     assert not model.driver._thread.is_alive()
+
+
+def held(session: Session) -> tuple[Read, list[Any]]:
+    """A request that holds the session, and where its result will be."""
+    results: list[Any] = []
+    wait = Read(answer=results.append, start=True)
+    home_of(session).hold(session, wait)
+    return wait, results
+
+
+async def test_a_session_that_is_held_answers_when_it_is_released(
+    serving: Serving, add: MakeModel
+) -> None:
+    session, other = serving.open(add()), serving.open(serving.model("echo"))
+    wait, results = held(session)
+    asked = [ask(session, value) for value in (1, 2)]
+    assert (await ask(other, 3)).outputs["y"].tolist() == [[3]]  # nobody else is
+    assert not results
+    assert not any(future.done() for future in asked)
+    home_of(session).release(session, wait, None)
+    assert [(await future).outputs["y"].tolist() for future in asked] == [[[1]], [[2]]]
+    assert len(results) == 1
+
+
+async def test_a_session_that_is_released_with_an_error_is_closed(
+    serving: Serving, add: MakeModel
+) -> None:
+    session = serving.open(add())
+    wait, results = held(session)
+    asked = ask(session, 1)
+    error = StepFailed("on purpose")
+    home_of(session).release(session, wait, error)
+    assert isinstance(await asked, SessionClosed)
+    assert results == [error]
+    assert len(serving.sessions) == 0
+
+
+async def test_a_session_may_be_closed_while_it_is_held(serving: Serving, add: MakeModel) -> None:
+    session = serving.open(add(), idle_ttl_s=0.001)
+    wait, _ = held(session)
+    await asyncio.sleep(0.01)
+    assert serving.expire() == 0  # it is not idle
+    asked = ask(session, 1)
+    home_of(session).close(session)
+    assert isinstance(await asked, SessionClosed)
+    assert len(serving.sessions) == 1  # until then
+    home_of(session).release(session, wait, None)
+    assert len(serving.sessions) == 0
+    assert home_of(session).scheduler.pending == 0
+
+
+async def test_a_session_that_cannot_be_held_is_closed(serving: Serving, add: MakeModel) -> None:
+    session = serving.open(add(limits=LimitsConfig(max_pending=1)))
+    hold(serving.open(serving.model("echo")))
+    with pytest.raises(LimitReached):
+        held(session)
+    assert session.closed

@@ -3,8 +3,11 @@
 isort:skip_file
 Sessions with recurrent models: the server keeps the hidden state between requests.
 
-The words are Keras' where Keras has them: stateful, reset_states, initial_state,
+The words are Keras' where Keras has them: stateful, reset_states, initial_state, constants,
 return_sequences, return_state.
+
+Tensors have a batch axis in front, `(batch_size, …)`, unless the model is `unbatched`: then its
+sessions have batch size 1, and no tensor of theirs has that axis.
 
 Errors are gRPC statuses; the trailing metadata entry `rnnserve-error` names the kind of error
 (see docs/protocol.md). Whatever the error, the session is as it was before the request.
@@ -64,10 +67,13 @@ class TensorSpec(google.protobuf.message.Message):
     DATATYPE_FIELD_NUMBER: builtins.int
     SHAPE_FIELD_NUMBER: builtins.int
     TIME_AXIS_FIELD_NUMBER: builtins.int
+    HAS_DEFAULT_FIELD_NUMBER: builtins.int
     name: builtins.str
     datatype: builtins.str
     time_axis: builtins.int
     """the axis that counts timesteps, if there is one"""
+    has_default: builtins.bool
+    """an input that a request may leave out"""
     @property
     def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """with the batch axis"""
@@ -79,12 +85,82 @@ class TensorSpec(google.protobuf.message.Message):
         datatype: builtins.str = ...,
         shape: collections.abc.Iterable[builtins.int] | None = ...,
         time_axis: builtins.int | None = ...,
+        has_default: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_time_axis", b"_time_axis", "time_axis", b"time_axis"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_time_axis", b"_time_axis", "datatype", b"datatype", "name", b"name", "shape", b"shape", "time_axis", b"time_axis"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_time_axis", b"_time_axis", "datatype", b"datatype", "has_default", b"has_default", "name", b"name", "shape", b"shape", "time_axis", b"time_axis"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_time_axis", b"_time_axis"]) -> typing.Literal["time_axis"] | None: ...
 
 Global___TensorSpec: typing_extensions.TypeAlias = TensorSpec
+
+@typing.final
+class DescribeModelRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    model_name: builtins.str
+    model_version: builtins.str
+    """empty: the latest"""
+    def __init__(
+        self,
+        *,
+        model_name: builtins.str = ...,
+        model_version: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model_name", b"model_name", "model_version", b"model_version"]) -> None: ...
+
+Global___DescribeModelRequest: typing_extensions.TypeAlias = DescribeModelRequest
+
+@typing.final
+class DescribeModelResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    UNBATCHED_FIELD_NUMBER: builtins.int
+    IDLE_TTL_S_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    CONSTANTS_FIELD_NUMBER: builtins.int
+    model_name: builtins.str
+    model_version: builtins.str
+    model_digest: builtins.str
+    """SHA-256 over the model's files, in hexadecimal"""
+    max_batch_size: builtins.int
+    """rows that a session may have"""
+    unbatched: builtins.bool
+    """tensors have no batch axis"""
+    idle_ttl_s: builtins.float
+    """of sessions that ask for nothing else"""
+    @property
+    def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
+    @property
+    def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
+    @property
+    def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
+    @property
+    def constants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
+    def __init__(
+        self,
+        *,
+        model_name: builtins.str = ...,
+        model_version: builtins.str = ...,
+        model_digest: builtins.str = ...,
+        max_batch_size: builtins.int = ...,
+        unbatched: builtins.bool = ...,
+        idle_ttl_s: builtins.float = ...,
+        inputs: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+        outputs: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+        states: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+        constants: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "max_batch_size", b"max_batch_size", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "states", b"states", "unbatched", b"unbatched"]) -> None: ...
+
+Global___DescribeModelResponse: typing_extensions.TypeAlias = DescribeModelResponse
 
 @typing.final
 class SessionKey(google.protobuf.message.Message):
@@ -116,6 +192,8 @@ class OpenSessionRequest(google.protobuf.message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     IDLE_TTL_S_FIELD_NUMBER: builtins.int
     INITIAL_STATE_FIELD_NUMBER: builtins.int
+    CONSTANTS_FIELD_NUMBER: builtins.int
+    STATES_OF_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     model_version: builtins.str
     """empty: the latest"""
@@ -129,6 +207,14 @@ class OpenSessionRequest(google.protobuf.message.Message):
     def initial_state(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """(batch_size, …) for every state tensor, or none at all"""
 
+    @property
+    def constants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """(batch_size, …), every constant of the model"""
+
+    @property
+    def states_of(self) -> Global___StatesOf:
+        """instead of `initial_state`"""
+
     def __init__(
         self,
         *,
@@ -138,10 +224,62 @@ class OpenSessionRequest(google.protobuf.message.Message):
         session_id: builtins.str = ...,
         idle_ttl_s: builtins.float = ...,
         initial_state: collections.abc.Iterable[Global___Tensor] | None = ...,
+        constants: collections.abc.Iterable[Global___Tensor] | None = ...,
+        states_of: Global___StatesOf | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "idle_ttl_s", b"idle_ttl_s", "initial_state", b"initial_state", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["states_of", b"states_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "initial_state", b"initial_state", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id", "states_of", b"states_of"]) -> None: ...
 
 Global___OpenSessionRequest: typing_extensions.TypeAlias = OpenSessionRequest
+
+@typing.final
+class StatesOf(google.protobuf.message.Message):
+    """Begin with the states that another session, of any model and of the same batch size, has after the
+    requests that were sent to it before; it goes on unharmed.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class StatesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    SESSION_FIELD_NUMBER: builtins.int
+    STREAM_SESSION_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    stream_session: builtins.int
+    """in a stream, without `session`: its number there"""
+    @property
+    def session(self) -> Global___SessionKey: ...
+    @property
+    def states(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """This model's state → that session's, every state of this model. Empty: by name where that
+        session has all of them, else in order where they are alike in number, datatype and shape.
+        """
+
+    def __init__(
+        self,
+        *,
+        session: Global___SessionKey | None = ...,
+        stream_session: builtins.int = ...,
+        states: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session", "states", b"states", "stream_session", b"stream_session"]) -> None: ...
+
+Global___StatesOf: typing_extensions.TypeAlias = StatesOf
 
 @typing.final
 class OpenSessionResponse(google.protobuf.message.Message):
@@ -157,6 +295,8 @@ class OpenSessionResponse(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     OUTPUTS_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
+    CONSTANTS_FIELD_NUMBER: builtins.int
+    UNBATCHED_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     model_version: builtins.str
     model_digest: builtins.str
@@ -165,6 +305,8 @@ class OpenSessionResponse(google.protobuf.message.Message):
     idle_ttl_s: builtins.float
     step: builtins.int
     """requests committed so far: 0, or more after `resume`"""
+    unbatched: builtins.bool
+    """tensors have no batch axis"""
     @property
     def session(self) -> Global___SessionKey: ...
     @property
@@ -173,6 +315,8 @@ class OpenSessionResponse(google.protobuf.message.Message):
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
+    @property
+    def constants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TensorSpec]: ...
     def __init__(
         self,
         *,
@@ -186,9 +330,11 @@ class OpenSessionResponse(google.protobuf.message.Message):
         inputs: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         outputs: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         states: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+        constants: collections.abc.Iterable[Global___TensorSpec] | None = ...,
+        unbatched: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step", "unbatched", b"unbatched"]) -> None: ...
 
 Global___OpenSessionResponse: typing_extensions.TypeAlias = OpenSessionResponse
 

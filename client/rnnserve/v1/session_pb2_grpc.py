@@ -34,6 +34,11 @@ class SessionServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.DescribeModel = channel.unary_unary(
+                '/rnnserve.v1.SessionService/DescribeModel',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.DescribeModelRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.DescribeModelResponse.FromString,
+                _registered_method=True)
         self.OpenSession = channel.unary_unary(
                 '/rnnserve.v1.SessionService/OpenSession',
                 request_serializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionRequest.SerializeToString,
@@ -78,6 +83,13 @@ class SessionServiceStub(object):
 
 class SessionServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def DescribeModel(self, request, context):
+        """What a model takes, gives and keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def OpenSession(self, request, context):
         """Starts a session: from here on the server holds one state per row of the session.
@@ -138,6 +150,11 @@ class SessionServiceServicer(object):
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'DescribeModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeModel,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.DescribeModelRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.DescribeModelResponse.SerializeToString,
+            ),
             'OpenSession': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenSession,
                     request_deserializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionRequest.FromString,
@@ -188,6 +205,33 @@ def add_SessionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SessionService(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def DescribeModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/DescribeModel',
+            rnnserve_dot_v1_dot_session__pb2.DescribeModelRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.DescribeModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def OpenSession(request,

@@ -3,8 +3,11 @@
 isort:skip_file
 Sessions with recurrent models: the server keeps the hidden state between requests.
 
-The words are Keras' where Keras has them: stateful, reset_states, initial_state,
+The words are Keras' where Keras has them: stateful, reset_states, initial_state, constants,
 return_sequences, return_state.
+
+Tensors have a batch axis in front, `(batch_size, …)`, unless the model is `unbatched`: then its
+sessions have batch size 1, and no tensor of theirs has that axis.
 
 Errors are gRPC statuses; the trailing metadata entry `rnnserve-error` names the kind of error
 (see docs/protocol.md). Whatever the error, the session is as it was before the request.
@@ -32,6 +35,22 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+_SessionServiceDescribeModelType = typing_extensions.TypeVar(
+    '_SessionServiceDescribeModelType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeModelRequest,
+        rnnserve.v1.session_pb2.DescribeModelResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeModelRequest,
+        rnnserve.v1.session_pb2.DescribeModelResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeModelRequest,
+        rnnserve.v1.session_pb2.DescribeModelResponse,
+    ],
+)
+
 _SessionServiceOpenSessionType = typing_extensions.TypeVar(
     '_SessionServiceOpenSessionType',
     grpc.UnaryUnaryMultiCallable[
@@ -160,9 +179,13 @@ _SessionServiceListSessionsType = typing_extensions.TypeVar(
     ],
 )
 
-class SessionServiceStub(typing.Generic[_SessionServiceOpenSessionType, _SessionServiceStepType, _SessionServiceStreamType, _SessionServiceResetStatesType, _SessionServiceGetStatesType, _SessionServiceSetStatesType, _SessionServiceCloseSessionType, _SessionServiceListSessionsType]):
+class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _SessionServiceOpenSessionType, _SessionServiceStepType, _SessionServiceStreamType, _SessionServiceResetStatesType, _SessionServiceGetStatesType, _SessionServiceSetStatesType, _SessionServiceCloseSessionType, _SessionServiceListSessionsType]):
     @typing.overload
     def __init__(self: SessionServiceStub[
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.DescribeModelRequest,
+            rnnserve.v1.session_pb2.DescribeModelResponse,
+        ],
         grpc.UnaryUnaryMultiCallable[
             rnnserve.v1.session_pb2.OpenSessionRequest,
             rnnserve.v1.session_pb2.OpenSessionResponse,
@@ -200,6 +223,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceOpenSessionType, _Session
     @typing.overload
     def __init__(self: SessionServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.DescribeModelRequest,
+            rnnserve.v1.session_pb2.DescribeModelResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             rnnserve.v1.session_pb2.OpenSessionRequest,
             rnnserve.v1.session_pb2.OpenSessionResponse,
         ],
@@ -233,6 +260,9 @@ class SessionServiceStub(typing.Generic[_SessionServiceOpenSessionType, _Session
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
+    DescribeModel: _SessionServiceDescribeModelType
+    """What a model takes, gives and keeps."""
+
     OpenSession: _SessionServiceOpenSessionType
     """Starts a session: from here on the server holds one state per row of the session."""
 
@@ -259,6 +289,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceOpenSessionType, _Session
     """The sessions that the server holds, for operators. Never shows tokens."""
 
 SessionServiceAsyncStub: typing_extensions.TypeAlias = SessionServiceStub[
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeModelRequest,
+        rnnserve.v1.session_pb2.DescribeModelResponse,
+    ],
     grpc.aio.UnaryUnaryMultiCallable[
         rnnserve.v1.session_pb2.OpenSessionRequest,
         rnnserve.v1.session_pb2.OpenSessionResponse,
@@ -294,6 +328,14 @@ SessionServiceAsyncStub: typing_extensions.TypeAlias = SessionServiceStub[
 ]
 
 class SessionServiceServicer(metaclass=abc.ABCMeta):
+    @abc.abstractmethod
+    def DescribeModel(
+        self,
+        request: rnnserve.v1.session_pb2.DescribeModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.DescribeModelResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.DescribeModelResponse]]:
+        """What a model takes, gives and keeps."""
+
     @abc.abstractmethod
     def OpenSession(
         self,

@@ -84,6 +84,8 @@ WHOLE_CONFIG = 'name: "whole"\n'  # no batch axis: everything else is taken from
 WIRE = {
     np.dtype(np.int64): "INT64",
     np.dtype(np.int32): "INT32",
+    np.dtype(np.uint16): "UINT16",
+    np.dtype(np.float16): "FP16",
     np.dtype(np.float32): "FP32",
     np.dtype(np.float64): "FP64",
     np.dtype(np.bool_): "BOOL",

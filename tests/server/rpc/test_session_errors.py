@@ -74,7 +74,7 @@ STEPS = {
 STATES = {
     "wrong datatype": (
         [("h", H.astype(np.float32), {})],
-        "state 'h' data-type is 'FP32', but model 'fold' expects 'INT64'",
+        "inference state 'h' data-type is 'FP32', but model 'fold' expects 'INT64'",
     ),
     "wrong shape": (
         [("h", H[0], {})],
@@ -86,7 +86,7 @@ STATES = {
     ),
     "too few bytes": (
         [("h", H, {"contents": b""})],
-        "input byte size mismatch for input 'h' for model 'fold'. Expected 16, got 0",
+        "state byte size mismatch for state 'h' for model 'fold'. Expected 16, got 0",
     ),
     "unknown name": (
         [("c", H, {})],
