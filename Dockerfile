@@ -18,6 +18,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY deploy/install.sh deploy/install.sh
 COPY client/rnnserve client/rnnserve
 COPY server server
+COPY inspection inspection
 COPY models models
 COPY export export
 RUN --mount=type=cache,target=/root/.cache/pip deploy/install.sh /opt/rnnserve

@@ -39,6 +39,15 @@ COMMANDS = {
     "export": Lazy(
         "export.cli", "export", "train", "Turn a training run into a served model, and prove it."
     ),
+    "inspect": Lazy(
+        "inspection.cli", "inspect", "server", "Tell what an ONNX file needs to be served."
+    ),
+    "add": Lazy(
+        "inspection.cli",
+        "add",
+        "server",
+        "Put anybody's ONNX file into a repository, and prove it.",
+    ),
     "serve": Lazy("server.commands", "serve", "server", "Serve a repository of models over gRPC."),
 }
 
@@ -88,7 +97,8 @@ def rnnserve() -> None:
     """Recurrent models as a network service: sessions keep the hidden state between requests.
 
     The usual order: rnnserve train vowels, then rnnserve export runs/vowels --repository
-    repository, then rnnserve serve --repository repository.
+    repository, then rnnserve serve --repository repository. With an ONNX file of your own:
+    rnnserve add model.onnx --repository repository instead of the first two.
     """
 
 

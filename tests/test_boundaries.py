@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"server": "", "models": "", "export": "", "demo": "", "bench": "", "rnnserve": "client"}
+FOLDERS = dict.fromkeys(("server", "inspection", "models", "export", "demo", "bench"), "")
+FOLDERS["rnnserve"] = "client"
 
 # Who (a package or module, the longest name that fits counts) → what beside itself and the standard
 # library, type annotations included. Where a package stands here, all that is in it is meant.
@@ -60,19 +61,32 @@ MAY_IMPORT = {
     "server.cli": {"server.errors", "typer"},
     "server.entry": {"server.cli"},
     "server": set(),
+    # somebody's ONNX file; only the proof of an entry, and who shows one, know the server
+    "inspection": {"numpy", "onnx", "onnxruntime", "google.protobuf"},
+    "inspection.cli": {"inspection", "server.errors", "server.repository.load", "typer", "rich"},
+    "inspection.report": {"inspection", "server.repository.spec", "rich"},
+    "inspection.proof": {
+        *("inspection", "numpy"),
+        *("server.engine.engine", "server.errors", "server.repository.load"),
+        "server.repository.spec",
+    },
     # build time
     "models": {"torch", "numpy", "safetensors", "h5py", "matplotlib", "typer", "rich"},
     # run once, by hand
     "models.data.make_japanese_vowels": {"numpy", "aeon"},
     "models.data.make_digits": {"numpy", "sklearn"},
     "models.data.make_exercises": {"numpy", "seglearn"},
-    "export": {"models", "torch", "numpy", "onnx", "onnxruntime", "typer", "rich"},
+    "export": {
+        *("models", "inspection.placement"),
+        *("torch", "numpy", "onnx", "onnxruntime", "typer", "rich"),
+    },
     # who looks at all of it from outside
     "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "matplotlib", "rich"},
     "bench": {
         *("demo", "models", "export", "server", "rnnserve.v1"),
         *("torch", "numpy", "grpc", "uvloop", "rich"),
     },
+    "bench.forms": {"bench", "models", "export", "torch", "numpy", "onnxruntime", "rich"},
     "bench.contender": {"models", "torch", "keras", "tensorflow", "tf_keras", "numpy"},  # one each
 }
 

@@ -27,7 +27,7 @@ def vowels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         name="vowels",
     )
     model.build((None, None, 12))
-    export.install(model, export.to_onnx(model), directory / "repository")
+    export.install(model, directory / "repository")
     log = directory / "server.log"
     with ServerProcess(directory / "repository", log, "--provider", "cpu") as server:
         yield server.grpc

@@ -81,7 +81,8 @@ def help_of(subcommand: str) -> str:
 
 
 def test_the_readme_shows_the_whole_way() -> None:
-    assert [subcommand for subcommand, *_ in commands(README)[-3:]] == ["train", "export", "serve"]
+    shown = [subcommand for subcommand, *_ in commands(README)[-5:]]
+    assert shown == ["train", "export", "serve", "inspect", "add"]
 
 
 @each_document

@@ -14,7 +14,10 @@ def holds_something(path: Path) -> bool:
     return path.is_dir() and path.name != "__pycache__" and path.name[0] != "."
 
 
-FOLDERS = {"proto", "client", "server", "models", "export", "demo", "bench", "deploy", "tests"}
+FOLDERS = {
+    *("proto", "client", "server", "inspection", "models", "export"),
+    *("demo", "bench", "deploy", "tests"),
+}
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS))

@@ -1,0 +1,101 @@
+"""The entry of a model in a repository: written aside, proven, then moved into place.
+
+    DIR/<name>/config.pbtxt
+    DIR/<name>/1/model.onnx        and its external data beside it
+    DIR/<name>/constants/<input>.npy
+
+Until the proof has passed the files lie in a hidden folder of the repository, so that moving them
+is a rename.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inspection.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from inspection.reading import Model
+    from inspection.roles import Constant
+
+VERSION, CONFIG_FILE, MODEL_FILE = "1", "config.pbtxt", "model.onnx"
+CONSTANTS = "constants"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def name_for(path: Path, given: str | None) -> str:
+    """The model's name: as given, else the file's, else its folder's. Raises Refused."""
+    stem = path.stem if path.stem != "model" else path.absolute().parent.name
+    name = given if given is not None else re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).lstrip(".-")
+    if not _NAME.fullmatch(name):
+        raise Refused(
+            f"--name {name!r}: expected letters, digits, '_', '-' and '.', beginning with neither"
+            " '.' nor '-'"
+        )
+    return name
+
+
+@contextmanager
+def staged(repository: Path, name: str, *, replace: bool) -> Iterator[Path]:
+    """A hidden folder in the repository to write an entry into; it is gone when the block ends.
+
+    Raises Refused where the repository cannot be written, or has a model of that name already.
+    """
+    if (repository / name).exists() and not replace:
+        raise Refused(f"{repository / name} exists; choose another --name, or say --replace")
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.new-", dir=repository))
+    except OSError as error:
+        raise Refused(f"cannot write to {repository}: {error.strerror}") from None
+    try:
+        staging.chmod(0o755)  # mkdtemp's 0700 would hide the entry from a server of another user
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write(staging: Path, model: Model, constants: Iterable[Constant], config: str) -> None:
+    """Copy the model with its external data and constants, and write its configuration.
+
+    Raises Refused.
+    """
+    version = staging / VERSION
+    files = {model.path: version / MODEL_FILE}
+    files |= {model.path.parent / name: version / name for name in model.external_files}
+    files |= {c.file: staging / CONSTANTS / c.configured for c in constants if c.file is not None}
+    try:
+        for source, target in files.items():
+            if not target.resolve().is_relative_to(staging.resolve()):
+                raise Refused(
+                    f"{model.path}: external data in {source}; expected it beside the file"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"cannot write {staging}: {error.strerror}") from None
+
+
+def publish(staging: Path, entry: Path) -> None:
+    """Move the staged files to `entry`; an older one goes only when they stand in its place."""
+    try:
+        if not entry.exists():
+            staging.rename(entry)
+            return
+        with tempfile.TemporaryDirectory(prefix=f".{entry.name}.old-", dir=entry.parent) as aside:
+            older = entry.rename(Path(aside) / entry.name)
+            try:
+                staging.rename(entry)
+            except OSError:
+                older.rename(entry)
+                raise
+    except OSError as error:
+        raise Refused(f"cannot replace {entry}: {error.strerror}") from None
