@@ -24,5 +24,4 @@ def write(repository: Path, hidden_sizes: list[int]) -> None:
             name=f"lstm{hidden}",
         )
         model.build((None, None, FEATURES))
-        graph = export.to_onnx(model, name=model.name, max_batch_size=512, idle_seconds=86_400)
-        export.install(model, graph, repository)
+        export.install(model, repository, max_batch_size=512, idle_seconds=86_400)

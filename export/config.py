@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from export.errors import ExportError
-from export.signature import TIME, TIME_AXIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +22,17 @@ HEAD = "# Written by `rnnserve export`"
 DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_IDLE_SECONDS = 600.0
 _INDENT = "  "
+_TYPES = {
+    "bool": "TYPE_BOOL",
+    "uint8": "TYPE_UINT8",
+    "int8": "TYPE_INT8",
+    "int16": "TYPE_INT16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float16": "TYPE_FP16",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+}
 # What the schema's fields hold: an int32, and microseconds in a uint64.
 _LARGEST_BATCH_SIZE = 2**31 - 1
 _IDLE_SECONDS = (1e-6, 1e12)
@@ -67,11 +77,14 @@ def config_text(signature: Signature, serving: Serving) -> str:
         'platform: "onnxruntime_onnx"',
         'backend: "onnxruntime"',
         f"max_batch_size: {serving.max_batch_size}",
-        *_message("input", _tensor(signature.input)),
-        *_message("output", _tensor(signature.output)),
-        *(_message("sequence_batching", _sequence_batching(signature, serving)) if states else []),
-        *(_parameters(signature) if signature.input.time else []),
     ]
+    for tensor in signature.inputs:
+        lines += _message("input", _tensor(tensor))
+    for tensor in signature.outputs:
+        lines += _message("output", _tensor(tensor))
+    lines += _message("sequence_batching", _sequence_batching(signature, serving)) if states else []
+    for key, value in _parameters(signature).items():
+        lines += _message("parameters", [f'key: "{key}"', f'value {{ string_value: "{value}" }}'])
     return "\n".join(lines) + "\n"
 
 
@@ -84,34 +97,40 @@ def _sequence_batching(signature: Signature, serving: Serving) -> list[str]:
 
 
 def _tensor(tensor: Tensor) -> list[str]:
-    return [f'name: "{tensor.name}"', "data_type: TYPE_FP32", f"dims: {_dims(tensor.shape)}"]
+    lines = [f'name: "{tensor.name}"', *_typed(tensor)]
+    return [*lines, "optional: true"] if tensor.optional else lines
 
 
 def _state(state: State) -> list[str]:
-    typed = ["data_type: TYPE_FP32", f"dims: {_dims(state.shape)}"]
-    initial = [f'name: "{state.name}_zero"', *typed, "zero_data: true"]
+    initial = [f'name: "{state.name}_zero"', *_typed(state), "zero_data: true"]
     return [
         f'input_name: "{state.name}"',
         f'output_name: "{state.output}"',
-        *typed,
+        *_typed(state),
         *_message("initial_state", initial),
     ]
 
 
-def _parameters(signature: Signature) -> list[str]:
-    # Every layer that has an emitter is causal, so a request may be cut between any two timesteps.
-    values = {"rnnserve.may_be_cut": "true"}
-    for tensor in (signature.input, signature.output):
-        values[f"rnnserve.time_axis.{tensor.name}"] = str(TIME_AXIS)
-    lines: list[str] = []
-    for key, value in values.items():
-        lines += _message("parameters", [f'key: "{key}"', f'value {{ string_value: "{value}" }}'])
-    return lines
+def _typed(tensor: Tensor | State) -> list[str]:
+    return [f"data_type: {_TYPES[tensor.dtype]}", f"dims: {_dims(tensor.shape)}"]
+
+
+def _parameters(signature: Signature) -> dict[str, str]:
+    values = {"rnnserve.may_be_cut": "true"} if signature.may_be_cut else {}
+    for tensor in (*signature.inputs, *signature.outputs):
+        if tensor.time_axis is not None:
+            values[f"rnnserve.time_axis.{tensor.name}"] = str(tensor.time_axis)
+    for tensor in signature.inputs:
+        if tensor.constant:
+            values[f"rnnserve.constant.{tensor.name}"] = "session"
+        if tensor.optional:
+            values[f"rnnserve.default.{tensor.name}"] = "1"
+    return values
 
 
 def _dims(shape: Dims) -> str:
     """Dims without the batch axis, which max_batch_size > 0 implies."""
-    return "[" + ", ".join("-1" if d == TIME else str(d) for d in shape[1:]) + "]"
+    return "[" + ", ".join("-1" if isinstance(d, str) else str(d) for d in shape[1:]) + "]"
 
 
 def _message(name: str, lines: Iterable[str]) -> list[str]:

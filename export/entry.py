@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.assemble import CONFIG_KEY
 from export.config import HEAD
 from export.errors import ExportError
+from export.program import CONFIG_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

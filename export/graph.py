@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 # ONNX Runtime's CUDA provider has LSTM, GRU and RNN up to opset 21; a later one moves them to the
 # CPU. Opset 18 came with IR 8, which every ONNX Runtime since 1.14 reads.
@@ -29,8 +29,10 @@ Dims = tuple[int | str, ...]  # a str names a dynamic axis, "batch" or "time"
 class GraphBuilder:
     """Nodes, initialisers, inputs and outputs of one graph, in the order in which they came."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, outer: GraphBuilder | None = None) -> None:
+        """`outer` is the graph around it: initialisers go to the outermost, where all see them."""
         self.name = name
+        self._outer = outer
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, NDArray[Any]] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -40,14 +42,14 @@ class GraphBuilder:
         ops = [node.op_type for node in self._nodes]
         return f"GraphBuilder({self.name!r}, nodes={ops})"
 
-    def input(self, name: str, shape: Dims) -> str:
-        """Declare a float32 input; returns its name."""
-        self._inputs.append(_float_value(name, shape))
+    def input(self, name: str, shape: Dims | None, dtype: DTypeLike = np.float32) -> str:
+        """Declare an input, of any shape if `shape` is None; returns its name."""
+        self._inputs.append(_value(name, shape, dtype))
         return name
 
-    def output(self, name: str, shape: Dims) -> str:
-        """Declare a float32 output, which some node must produce; returns its name."""
-        self._outputs.append(_float_value(name, shape))
+    def output(self, name: str, shape: Dims | None, dtype: DTypeLike = np.float32) -> str:
+        """Declare an output, which some node must produce; returns its name."""
+        self._outputs.append(_value(name, shape, dtype))
         return name
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
@@ -56,7 +58,9 @@ class GraphBuilder:
         Raises:
             ValueError: the name is taken by another value.
         """
-        known = self._initialisers.setdefault(name, np.ascontiguousarray(value))
+        if self._outer is not None:
+            return self._outer.constant(name, value)
+        known = self._initialisers.setdefault(name, np.asarray(value, order="C"))
         # Bytes, because a NaN is not equal to itself.
         same_form = (known.dtype, known.shape) == (value.dtype, value.shape)
         if not same_form or known.tobytes() != value.tobytes():
@@ -75,6 +79,31 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(op_type, inputs, outputs, name, **attributes))
         return list(outputs)
 
+    def append(self, node: onnx.NodeProto) -> None:
+        """Add a node as it is."""
+        self._nodes.append(node)
+
+    def ints(self, *values: int) -> str:
+        """An int64 initialiser (n,), as Squeeze, Slice and their like take axes; its name."""
+        return self.constant(f"ints/{'_'.join(map(str, values))}", np.array(values, np.int64))
+
+    def absorb(self, other: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> None:
+        """Add the nodes and initialisers of another graph.
+
+        A value of the other graph is called as `names` says, else `prefix` goes in front.
+        """
+
+        def renamed(name: str) -> str:
+            return names.get(name, prefix + name) if name else ""
+
+        for tensor in other.initializer:
+            self.constant(renamed(tensor.name), numpy_helper.to_array(tensor))
+        for node in other.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            _rename(copy, renamed)
+            self._nodes.append(copy)
+
     def build(self) -> onnx.GraphProto:
         """The graph, as the body of a Scan or as the whole of a model."""
         initialisers = [numpy_helper.from_array(v, k) for k, v in self._initialisers.items()]
@@ -83,15 +112,12 @@ class GraphBuilder:
         )
 
 
-def to_model(
-    graph: GraphBuilder, *, producer: tuple[str, str], metadata: Mapping[str, str]
-) -> onnx.ModelProto:
+def to_model(graph: GraphBuilder, *, producer: tuple[str, str]) -> onnx.ModelProto:
     """Wrap a graph into a model and check it.
 
     Args:
         graph: the whole graph.
         producer: name and version of the program that made it.
-        metadata: free texts, kept in the model's metadata_props.
 
     Raises:
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph is not valid
@@ -101,10 +127,27 @@ def to_model(
         graph.build(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     model.producer_name, model.producer_version = producer
-    helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _float_value(name: str, shape: Dims) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+def _value(name: str, shape: Dims | None, dtype: DTypeLike) -> onnx.ValueInfoProto:
+    elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, elem_type, None if shape is None else list(shape))
+
+
+def _rename(node: onnx.NodeProto, renamed: Callable[[str], str]) -> None:
+    """Every value that the node names, those of the graphs inside it included."""
+    node.input[:] = [renamed(name) for name in node.input]
+    node.output[:] = [renamed(name) for name in node.output]
+    node.name = renamed(node.name)
+    for attribute in node.attribute:
+        inside = attribute.type == onnx.AttributeProto.GRAPH
+        for inner in [attribute.g] if inside else attribute.graphs:
+            for value in (*inner.input, *inner.output):
+                value.name = renamed(value.name)
+            for tensor in inner.initializer:
+                tensor.name = renamed(tensor.name)
+            del inner.value_info[:]
+            for each in inner.node:
+                _rename(each, renamed)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-import models
-from export.assemble import assemble
-from export.config import DEFAULT_IDLE_SECONDS, DEFAULT_MAX_BATCH_SIZE, Serving
-from export.describe import describe
 from export.entry import CONFIG_FILE, MODEL_FILE, VERSION, publish, staged, write
-from export.errors import ExportError, ProofFailed, UnsupportedLayer
-from export.placement import placement_of
+from export.errors import ExportError, ProofFailed
+from export.program import program
 from export.real_data import real_sequences
-from export.signature import signature_of
 from export.verify import verify
+from inspection.placement import placement_of
 from models import runs
 
 if TYPE_CHECKING:
@@ -22,10 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    from torch import nn
 
-    from export.description import Array
-    from export.placement import Placement
+    from export.cases import Array
+    from export.options import Options
+    from export.program import Program
     from export.proof import Proof
+    from inspection.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,93 +42,112 @@ def silent(what: str) -> None:
     """The progress of those who do not look."""
 
 
-def to_onnx(
-    model: models.Sequential,
-    *,
-    name: str | None = None,
-    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE,
-    idle_seconds: float = DEFAULT_IDLE_SECONDS,
-) -> onnx.ModelProto:
-    """The graph `(input, *states) → (output, *states)`, not yet proven.
+def to_onnx(model: nn.Module, **options: Unpack[Options]) -> onnx.ModelProto:
+    """The graph `(inputs, *states) → (outputs, *states)`, not yet proven.
 
     Args:
-        model: a built Sequential.
-        name: of the served model; the torch model's own by default.
-        max_batch_size: rows that the server may run at once.
-        idle_seconds: without a request for so long, a session ends.
+        model: a built Sequential or recurrent layer, or any torch module with such layers in it.
+            Layers that are called without an initial state carry theirs from request to request.
+        options: see `export.options.Options`.
 
     Raises:
-        UnsupportedLayer: the model holds what has no ONNX form here.
-        ExportError: a name or a number that cannot be served.
+        UnsupportedLayer: the model has no weights yet, or even torch's exporter does not know it.
+        ExportError: a name, a number or an input that does not fit.
     """
-    serving = Serving(name or model.name, max_batch_size, idle_seconds)
-    return assemble(describe(model), serving)
+    return program(model, **options).model
+
+
+def install(
+    model: nn.Module,
+    repository: Path,
+    *,
+    real: Sequence[Array] = (),
+    progress: Callable[[str], None] = silent,
+    **options: Unpack[Options],
+) -> Exported:
+    """Export a model into a repository, if the graph computes what the model computes.
+
+    An older export of that name is replaced, once the new one is proven.
+
+    Args:
+        model: as for `to_onnx`.
+        repository: the folder of models; made if it is not there.
+        real: inputs from the model's data set, one array each without a batch axis, for the proof.
+        progress: called with a few words before each piece of work.
+        options: as for `to_onnx`.
+
+    Raises:
+        ProofFailed: it does not. What the repository held is unchanged.
+        ExportError: the model cannot be exported, or the repository cannot be written.
+    """
+    progress("building the graph")
+    return install_program(program(model, **options), repository, real=real, progress=progress)
+
+
+def install_program(
+    made: Program,
+    repository: Path,
+    *,
+    real: Sequence[Array] = (),
+    progress: Callable[[str], None] = silent,
+) -> Exported:
+    """As `install`, for a graph that is there already. What is proven is the file, as written."""
+    with staged(repository, made.name) as staging:
+        path = write(staging, made.model)
+        proof = verify(
+            made.carrier,
+            str(path),
+            made.signature,
+            real,
+            limit=made.precision.limit,
+            progress=lambda what: progress(f"proving: {what}"),
+        )
+        if not proof.passed:
+            raise ProofFailed(proof)
+        publish(staging, repository / made.name)
+    return Exported(
+        name=made.name,
+        config_path=repository / made.name / CONFIG_FILE,
+        model_path=repository / made.name / VERSION / MODEL_FILE,
+        proof=proof,
+        placement=placement_of(made.model),
+    )
 
 
 def export_run(
     run_dir: Path,
     repository: Path,
     *,
-    name: str | None = None,
-    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE,
-    idle_seconds: float = DEFAULT_IDLE_SECONDS,
     progress: Callable[[str], None] = silent,
-) -> Exported:
-    """Export the model of a training run.
+    **options: Unpack[Options],
+) -> list[Exported]:
+    """Export the model of a training run, or, where it has parts, each as a model of its own.
+
+    A model with a method `parts() → {part: module}` becomes `<name>-<part>` for each: an encoder
+    and a decoder, say, that are served side by side.
 
     Args:
         run_dir: what `rnnserve train` wrote.
-        repository: the folder of models; made if it is not there.
-        name: of the served model; the run's by default. An older export of that name is replaced.
-        max_batch_size: as for `to_onnx`.
-        idle_seconds: as for `to_onnx`.
-        progress: called with a few words before each piece of work.
+        repository: as for `install`.
+        progress: as for `install`.
+        options: as for `to_onnx`; `name` is the run's by default.
 
     Raises:
-        ExportError: with its subclasses; what the repository held is then unchanged.
+        ExportError: with its subclasses; of the model that failed nothing was written.
     """
     progress("reading the run")
     run = _load(run_dir)
-    model = _sequential(run)
-    progress("building the graph")
-    graph = to_onnx(
-        model, name=name or run.name, max_batch_size=max_batch_size, idle_seconds=idle_seconds
-    )
-    return install(model, graph, repository, real=real_sequences(run), progress=progress)
-
-
-def install(
-    model: models.Sequential,
-    graph: onnx.ModelProto,
-    repository: Path,
-    *,
-    real: Sequence[Array] = (),
-    progress: Callable[[str], None] = silent,
-) -> Exported:
-    """Write a graph of `to_onnx` into the repository if it computes what the model computes.
-
-    What is proven is the file, as it was written. An older export of that name is replaced.
-
-    Raises:
-        ProofFailed: it does not. What the repository held is unchanged.
-        ExportError: the repository cannot be written, or the name is another tool's model.
-    """
-    signature, name = signature_of(describe(model)), graph.graph.name
-    with staged(repository, name) as staging:
-        path = write(staging, graph)
-        proof = verify(
-            model, str(path), signature, real, progress=lambda what: progress(f"proving: {what}")
-        )
-        if not proof.passed:
-            raise ProofFailed(proof)
-        publish(staging, repository / name)
-    return Exported(
-        name=name,
-        config_path=repository / name / CONFIG_FILE,
-        model_path=repository / name / VERSION / MODEL_FILE,
-        proof=proof,
-        placement=placement_of(graph),
-    )
+    name = options.get("name") or run.name
+    parts = getattr(run.model, "parts", None)
+    if parts is None:
+        options["name"] = name
+        real = real_sequences(run)
+        return [install(run.model, repository, real=real, progress=progress, **options)]
+    exported = []
+    for part, module in parts().items():
+        options["name"] = f"{name}-{part}"
+        exported.append(install(module, repository, progress=progress, **options))
+    return exported
 
 
 def _load(run_dir: Path) -> runs.Run:
@@ -139,12 +157,3 @@ def _load(run_dir: Path) -> runs.Run:
         raise ExportError(str(error)) from error
     except OSError as error:
         raise ExportError(f"cannot read {run_dir}: {error.strerror}") from error
-
-
-def _sequential(run: runs.Run) -> models.Sequential:
-    if not isinstance(run.model, models.Sequential):
-        raise UnsupportedLayer(
-            f"{run.directory} holds a {type(run.model).__name__}; only a Sequential has an ONNX "
-            "form here"
-        )
-    return run.model

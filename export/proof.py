@@ -19,8 +19,8 @@ RELATIVE_LIMIT = 1e-5
 class Row:
     """One tensor under one way of running the graph, against the whole sequence in torch.
 
-    `max_abs` is the largest difference of two elements over all sessions; `max_rel` is `max_abs`
-    divided by the largest magnitude in torch's tensor: the error in units of the tensor's own
+    `max_abs` is the largest difference of two elements; `max_rel` is `max_abs` divided by the
+    largest magnitude in torch's tensor over all sessions: the error in units of the tensor's own
     scale. (Element by element, a value that happens to lie near zero would make any rounding
     error look large.) Both are infinite if anything is not finite.
     """
@@ -34,7 +34,7 @@ class Row:
     @property
     def passed(self) -> bool:
         """Within the limit; an infinite error never is."""
-        return self.max_rel <= self.limit
+        return np.isfinite(self.max_rel) and self.max_rel <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +59,51 @@ def compare(
     tensor: str,
     expected: Sequence[NDArray[Any]],
     actual: Sequence[NDArray[Any]],
+    limits: Sequence[float] | None = None,
 ) -> Row:
     """Compare the same tensor of many sessions, each pair of the same shape.
+
+    The row is about the pair that comes nearest to its limit, `RELATIVE_LIMIT` unless `limits` has
+    one for each.
 
     Raises:
         ValueError: numbers of sessions or shapes differ.
     """
-    pairs = list(zip(expected, actual, strict=True))
-    for want, got in pairs:
+    errors = errors_of(tensor, expected, actual)
+    limits = [RELATIVE_LIMIT] * len(errors) if limits is None else limits
+    pairs = zip(errors, limits, strict=True)
+    (max_abs, max_rel), limit = max(pairs, key=_nearness, default=((0.0, 0.0), RELATIVE_LIMIT))
+    return Row(comparison, tensor, max_abs, max_rel, limit)
+
+
+def errors_of(
+    tensor: str, expected: Sequence[NDArray[Any]], actual: Sequence[NDArray[Any]]
+) -> list[tuple[float, float]]:
+    """Of each pair the largest difference, and that over the largest magnitude of all expected."""
+    scale = max((_largest(want) for want in expected), default=0.0)
+    errors = []
+    for want, got in zip(expected, actual, strict=True):
         if want.shape != got.shape:
             raise ValueError(f"{tensor}: torch gives shape {want.shape}, ONNX Runtime {got.shape}")
-    if not all(np.isfinite(array).all() for pair in pairs for array in pair):
-        return Row(comparison, tensor, np.inf, np.inf)
-    max_abs = max((_largest(want - got) for want, got in pairs), default=0.0)
-    scale = max((_largest(want) for want in expected), default=0.0)
-    if max_abs == 0.0:
-        return Row(comparison, tensor, 0.0, 0.0)
-    return Row(comparison, tensor, max_abs, max_abs / scale if scale else np.inf)
+        if not (np.isfinite(want).all() and np.isfinite(got).all()):
+            errors.append((np.inf, np.inf))
+            continue
+        largest = _largest(_wide(want) - _wide(got))
+        relative = 0.0 if largest == 0.0 else largest / scale if scale else np.inf
+        errors.append((largest, relative))
+    return errors
+
+
+def _nearness(pair: tuple[tuple[float, float], float]) -> tuple[float, float]:
+    """How near an error is to its limit; where none has one, which is largest."""
+    (_, relative), limit = pair
+    return (relative / limit if np.isfinite(relative) else np.inf, relative)
+
+
+def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
+    return array.astype(np.float64)
 
 
 def _largest(array: NDArray[Any]) -> float:
     """The largest magnitude, 0 for an empty array."""
-    return float(np.max(np.abs(array.astype(np.float64)), initial=0.0))
+    return float(np.max(np.abs(_wide(array)), initial=0.0))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from models.examples import EXAMPLES
 
 if TYPE_CHECKING:
-    from export.description import Array
+    from export.cases import Array
     from models.runs import Run
 
 SEQUENCES = 16

@@ -9,67 +9,62 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from export.description import Dense, Normalization, Recurrent
 from export.errors import ExportError
 
 if TYPE_CHECKING:
-    from export.description import Description
+    from collections.abc import Iterator
+
     from export.graph import Dims
 
 BATCH, TIME = "batch", "time"
-TIME_AXIS = 1  # of input and output, counted with the batch axis
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A float32 tensor of the graph: (batch, time, width), or (batch, width) without `time`."""
+    """A tensor of the graph. `shape` counts the batch axis; a str is a size that may vary.
+
+    `time_axis` counts timesteps, None where the tensor has none. `high` bounds whole numbers from
+    above. `constant`: given when a session begins. `optional`: a mask, all true where a request
+    leaves it out.
+    """
 
     name: str
-    width: int
-    time: bool
-
-    @property
-    def shape(self) -> Dims:
-        """With the batch axis."""
-        return (BATCH, TIME, self.width) if self.time else (BATCH, self.width)
+    dtype: str  # numpy's name
+    shape: Dims
+    time_axis: int | None = None
+    high: int = 2
+    constant: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A float32 state, (batch, units), zero at the start of a session."""
+    """A state of the graph, zero at the start of a session; `shape` counts the batch axis."""
 
     name: str
-    units: int
-
-    @property
-    def output(self) -> str:
-        """The graph's output that holds the state after the last timestep."""
-        return f"{self.name}_next"
-
-    @property
-    def shape(self) -> Dims:
-        """With the batch axis."""
-        return (BATCH, self.units)
+    output: str  # the graph's output that holds it after the last timestep
+    shape: Dims
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The exported step `(input, *states) → (output, *states)`, for any number of timesteps.
+    """The exported step `(inputs, states) → (outputs, states)`.
 
-    A model without states may have no timesteps either.
+    `may_be_cut`: a request of several timesteps gives the same if it runs in several pieces.
 
     Raises:
         ExportError: a name occurs twice, or has characters that a served model cannot use.
     """
 
-    input: Tensor
-    output: Tensor
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     states: tuple[State, ...]
+    may_be_cut: bool
 
     def __post_init__(self) -> None:
-        names = [self.input.name, self.output.name]
-        names += [name for state in self.states for name in (state.name, state.output)]
+        names = list(self._names())
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ExportError(f"tensor name {name!r}: use letters, digits, '_', '-' and '.'")
@@ -79,22 +74,13 @@ class Signature:
                     "the output or a layer"
                 )
 
+    def _names(self) -> Iterator[str]:
+        yield from (tensor.name for tensor in (*self.inputs, *self.outputs))
+        for state in self.states:
+            yield state.name
+            yield state.output
 
-def signature_of(description: Description) -> Signature:
-    """Follow the width through the layers."""
-    width = description.features
-    states: list[State] = []
-    for layer in description.layers:
-        match layer:
-            case Recurrent():
-                width = layer.units
-                states.extend(State(name, layer.units) for name in layer.states)
-            case Dense():
-                width = int(layer.kernel.shape[1])
-            case Normalization():
-                pass
-    return Signature(
-        input=Tensor(description.input_name, description.features, description.time),
-        output=Tensor(description.output_name, width, description.time),
-        states=tuple(states),
-    )
+    @property
+    def has_time(self) -> bool:
+        """Whether any input counts timesteps."""
+        return any(tensor.time_axis is not None for tensor in self.inputs)

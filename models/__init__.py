@@ -11,6 +11,7 @@ from models.cells import (
 )
 from models.dense import Dense
 from models.embedding import Embedding
+from models.input import Input
 from models.layer import Layer
 from models.masking import Masking
 from models.normalization import Normalization
@@ -41,6 +42,7 @@ __all__ = [
     "GRUCell",
     "GatedFeedbackRNN",
     "GatedFeedbackRNNCell",
+    "Input",
     "LSTMCell",
     "Layer",
     "Masking",

@@ -75,7 +75,7 @@ class StackedRNNCells(Layer):
     def state_names(self) -> tuple[str, ...]:
         """One short name per state: the number of the cell, counted from the input, and its own."""
         names = [
-            tuple(f"{number}_{name}" for name in state_names(cell))
+            tuple(f"cell_{number}_{name}" for name in state_names(cell))
             for number, cell in enumerate(self.cells)
         ]
         return tuple(name for part in self._in_state_order(names) for name in part)

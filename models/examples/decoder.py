@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.dense import Dense
 from models.embedding import Embedding
+from models.input import Input
 from models.layer import Layer
 from models.recurrent import LSTM
 from models.registry import register
@@ -107,6 +108,24 @@ class Decoder(Layer):
             "embedding": self.embedding,
             "dropout": self.dropout,
         }
+
+
+class DecoderStep(nn.Module):
+    """A decoder as it is served: `previous (B, T)` → logits `(B, T, symbols + 1)`.
+
+    The states are those of its recurrent layer, `decoder_h` and `decoder_c`.
+    """
+
+    causal = True
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.inputs = {"previous": Input((None, None), "int64", high=decoder.symbols + 1)}
+        self.vectors, self.decoder, self.head = decoder.vectors, decoder.lstm, decoder.head
+
+    def forward(self, previous: Tensor) -> dict[str, Tensor]:
+        outputs, *_ = self.decoder(self.vectors(previous))
+        return {"logits": self.head.logits(outputs)}
 
 
 def up_to(symbols: Tensor, last: int) -> Tensor:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack
 
+from torch import nn
 from torch.nn import functional
 
 from models.embedding import Embedding
-from models.examples.decoder import Decoder
+from models.examples.decoder import Decoder, DecoderStep
+from models.input import Input
 from models.layer import Layer
 from models.recurrent import LSTM
 from models.registry import register
@@ -76,6 +78,12 @@ class EncoderDecoder(Layer):
         """
         return self.decoder.greedy(self.encode(source, mask), limit)
 
+    def parts(self) -> dict[str, nn.Module]:
+        """What can be served side by side: a session of the decoder begins with the states of one
+        of the encoder.
+        """
+        return {"encoder": EncoderStep(self), "decoder": DecoderStep(self.decoder)}
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -85,3 +93,21 @@ class EncoderDecoder(Layer):
             "embedding": self.embedding,
             "dropout": self.dropout,
         }
+
+
+class EncoderStep(nn.Module):
+    """An encoder as it is served: `source (B, S)` and its mask in one request, and no output.
+
+    What it has read is in its states `encoder_h` and `encoder_c`.
+    """
+
+    def __init__(self, model: EncoderDecoder) -> None:
+        super().__init__()
+        self.inputs = {
+            "source": Input((None, None), "int64", high=model.source_symbols),
+            "mask": Input((None, None), "bool"),
+        }
+        self.vectors, self.encoder = model.vectors, model.encoder
+
+    def forward(self, source: Tensor, mask: Tensor) -> None:
+        self.encoder(self.vectors(source), mask=mask)

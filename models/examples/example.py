@@ -32,7 +32,7 @@ class Example:
     - `data`: loads the splits, the test set last.
     - `task`: the class whose instances are trained; its `metric` is known without data.
     - `inputs`: of a split as `data` gives it, the model's inputs, one array each, without a batch
-      axis. An export is proven with them. None where the model has no ONNX form.
+      axis. An export is proven with them. None where the model has several inputs or parts.
     """
 
     title: str

@@ -107,4 +107,5 @@ MOVING_DIGITS = Example(
     data=held_out_films,
     task=MovingDigits,
     settings=Settings(epochs=14, learning_rate=0.01),
+    inputs=list,
 )

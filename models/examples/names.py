@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import datasets
 from models.datasets import DIGIT_NAMES, LETTERS, padded, spelled
 from models.dense import Dense
-from models.examples.decoder import Decoder
+from models.examples.decoder import Decoder, DecoderStep
 from models.examples.digits import flat, most_frequent
 from models.examples.example import Example
 from models.examples.warping import warped
+from models.input import Input
 from models.layer import Layer
 from models.registry import register
 from models.training.batch import Batch, shuffled
@@ -70,6 +71,12 @@ class Speller(Layer):
         """The names, `limit` letters at most: B rows of places in LETTERS."""
         return self.decoder.greedy(self.see(pixels), limit)
 
+    def parts(self) -> dict[str, nn.Module]:
+        """What can be served side by side: a session of the decoder begins with the states of one
+        of the eye.
+        """
+        return {"eye": Look(self), "decoder": DecoderStep(self.decoder)}
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -78,6 +85,23 @@ class Speller(Layer):
             "units": self.units,
             "embedding": self.embedding,
         }
+
+
+class Look(nn.Module):
+    """What sees, as it is served: `pixels (B, pixels)`, and no output but the states h and c, which
+    it does not read.
+    """
+
+    writes = ("h", "c")
+
+    def __init__(self, model: Speller) -> None:
+        super().__init__()
+        self.inputs = {"pixels": Input((None, model.pixels))}
+        self.eye, self.states = model.eye, model.states
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        h, c = self.states(self.eye(pixels)).chunk(2, dim=-1)
+        return {"h": h, "c": c}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def address(
 ) -> Iterator[str]:
     """Of a server that runs `model` by what was installed."""
     repository = tmp_path_factory.mktemp("repository")
-    export.install(model, export.to_onnx(model), repository)
+    export.install(model, repository)
     log = tmp_path_factory.mktemp("log") / "serve.log"
     options = ["--repository", repository, "--provider", "cpu", "--log-format", "json"]
     ports = ["--grpc-port", "0", "--http-port", "0"]

@@ -114,7 +114,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model(torch.zeros(1, 2, FEATURES))
     root = tmp_path_factory.mktemp("repository")
-    export.install(model, export.to_onnx(model), root)
+    export.install(model, root)
     return root
 
 

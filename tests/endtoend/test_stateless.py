@@ -31,7 +31,7 @@ def network() -> models.Sequential:
 @pytest.fixture(scope="module")
 def address(network: models.Sequential, start: Any, tmp_path_factory: Any) -> str:
     repository: Path = tmp_path_factory.mktemp("stateless")
-    export.install(network, export.to_onnx(network), repository)
+    export.install(network, repository)
     address: str = start(repository).wait_until_serving().grpc
     return address
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import pytest
 import torch
 import typer
@@ -13,6 +14,7 @@ import models
 from export.cli import export, proof_table
 from export.proof import Proof, Row
 from models import runs
+from models.examples.encoder_decoder import EncoderDecoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +57,41 @@ def test_options_reach_the_config(run_dir: Path, tmp_path: Path) -> None:
     assert 'name: "other"' in text
     assert "max_batch_size: 7" in text
     assert "max_sequence_idle_microseconds: 2500000" in text
+
+
+def test_the_form_is_chosen(run_dir: Path, tmp_path: Path) -> None:
+    result = invoke(run_dir, "--repository", tmp_path, "--target", "cpu", "--one-step")
+    assert result.exit_code == 0
+    graph = onnx.load(tmp_path / "trained" / "1" / "model.onnx").graph
+    assert not {"Scan", "LSTM"} & {node.op_type for node in graph.node}
+    result = invoke(run_dir, "--repository", tmp_path, "--target", "cpu", "--mask")
+    assert result.exit_code == 0
+    graph = onnx.load(tmp_path / "trained" / "1" / "model.onnx").graph
+    assert [value.name for value in graph.input][:2] == ["frames", "mask"]
+
+
+@pytest.mark.parametrize("options", [("--dtype", "float16"), ("--quantize",)])
+def test_smaller_numbers_show_their_error(run_dir: Path, tmp_path: Path, options: Any) -> None:
+    result = invoke(run_dir, "--repository", tmp_path, *options)
+    assert result.exit_code == 0
+    (line,) = [n for n in result.stdout.splitlines() if "strangers, random" in n and "lstm_h" in n]
+    error = float(line.split()[-3])
+    assert 1e-5 < error < 0.05
+    assert line.split()[-2:] == ["none", "ok"]
+
+
+def test_not_both_at_once(run_dir: Path, tmp_path: Path) -> None:
+    options = ("--dtype", "float16", "--quantize")
+    line = one_line_error(invoke(run_dir, "--repository", tmp_path / "r", *options))
+    assert "either float16 or int8" in line
+
+
+def test_an_encoder_and_a_decoder_become_two_models(tmp_path: Path) -> None:
+    runs.save(tmp_path / "run", EncoderDecoder(5, 6, 4, 3), "words", {})
+    result = invoke(tmp_path / "run", "--repository", tmp_path / "repository")
+    assert result.exit_code == 0
+    written = {path.name for path in (tmp_path / "repository").iterdir()}
+    assert written == {"words-encoder", "words-decoder"}
 
 
 def test_the_data_set_of_an_example_takes_part(tmp_path: Path) -> None:

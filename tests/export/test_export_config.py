@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from google.protobuf import text_format
 
 import models
-from export.assemble import CONFIG_KEY
 from export.config import Serving
 from export.errors import ExportError
 from export.pipeline import to_onnx
+from export.program import CONFIG_KEY
 from server.stubs.inference import model_config_pb2 as schema
 
 if TYPE_CHECKING:
@@ -64,6 +65,41 @@ def test_it_says_what_the_graph_says(build: Any) -> None:
         "rnnserve.time_axis.frames": "1",
         "rnnserve.time_axis.probabilities": "1",
     }
+
+
+def test_a_mask_may_be_left_out_and_a_constant_comes_once() -> None:
+    cell = _AddsContext()
+    layer = models.RNN(cell, return_sequences=True)
+    layer.build([(None, None, 3), (None, 3)])
+    inputs = {
+        "frames": models.Input((None, None, 3)),
+        "context": models.Input((None, 3), constant=True),
+    }
+    config = parsed(to_onnx(layer, inputs=inputs, mask=True))
+    assert {tensor.name: tensor.data_type for tensor in config.input} == {
+        "frames": schema.TYPE_FP32,
+        "context": schema.TYPE_FP32,
+        "mask": schema.TYPE_BOOL,
+    }
+    assert [tensor.name for tensor in config.input if tensor.optional] == ["mask"]
+    said = {key: value.string_value for key, value in config.parameters.items()}
+    assert said == {
+        "rnnserve.constant.context": "session",
+        "rnnserve.default.mask": "1",
+        "rnnserve.time_axis.frames": "1",
+        "rnnserve.time_axis.mask": "1",
+        "rnnserve.time_axis.output": "1",
+    }
+
+
+class _AddsContext:
+    """A cell that is no module, and takes a constant."""
+
+    state_size = 3
+
+    def call(self, inputs: Any, states: Any, constants: Any) -> Any:
+        h = torch.tanh(inputs + states[0] + constants[0])
+        return 2 * h, (h,)
 
 
 def test_defaults(small: models.Sequential) -> None:

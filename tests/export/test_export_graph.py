@@ -42,12 +42,37 @@ def test_an_invalid_graph_is_refused() -> None:
     graph.node("Relu", ["nobody"], "y")
     graph.output("y", ("batch", 2))
     with pytest.raises(onnx.checker.ValidationError):
-        to_model(graph, producer=("p", "1"), metadata={})
+        to_model(graph, producer=("p", "1"))
 
 
-def test_metadata_and_producer() -> None:
+def test_a_body_leaves_its_constants_outside() -> None:
+    graph = GraphBuilder("g")
+    body = GraphBuilder("body", outer=graph)
+    assert body.ints(1, -1) == "ints/1_-1"
+    assert not body.build().initializer
+    assert [tensor.name for tensor in graph.build().initializer] == ["ints/1_-1"]
+
+
+def test_absorbing_renames_what_is_inside_of_nodes_too() -> None:
+    inner = GraphBuilder("inner")
+    inner.input("t", None)
+    inner.output(inner.node("Add", ["t", "outside"], "sum"), None)
+    other = GraphBuilder("other")
+    other.constant("w", np.zeros(2, np.float32))
+    other.nodes("Scan", ["w", "x"], ["y"], body=inner.build(), num_scan_inputs=1)
+
+    graph = GraphBuilder("g")
+    graph.absorb(other.build(), "p/", {"x": "mine", "outside": "theirs"})
+
+    (node,) = graph.build().node
+    assert (list(node.input), list(node.output)) == (["p/w", "mine"], ["p/y"])
+    (body,) = [attribute.g for attribute in node.attribute if attribute.name == "body"]
+    assert list(body.node[0].input) == ["p/t", "theirs"]
+    assert (body.input[0].name, body.output[0].name) == ("p/t", "p/sum")
+
+
+def test_producer() -> None:
     graph = GraphBuilder("g")
     graph.output(graph.node("Relu", [graph.input("x", ("batch", 2))], "y"), ("batch", 2))
-    model = to_model(graph, producer=("p", "1"), metadata={"key": "text"})
+    model = to_model(graph, producer=("p", "1"))
     assert (model.producer_name, model.producer_version) == ("p", "1")
-    assert [(entry.key, entry.value) for entry in model.metadata_props] == [("key", "text")]

@@ -9,12 +9,9 @@ import pytest
 import torch
 
 import models
-from export.assemble import assemble
-from export.config import Serving
-from export.describe import describe
-from export.placement import placement_of
-from export.signature import signature_of
+from export.program import program
 from export.verify import verify
+from inspection.placement import placement_of
 
 if TYPE_CHECKING:
     import onnx
@@ -24,12 +21,10 @@ if TYPE_CHECKING:
 GATES = ("hard_sigmoid", "sigmoid")
 
 
-def prove(model: models.Sequential) -> tuple[onnx.ModelProto, Proof]:
-    """The graph (checked by assemble with full_check) and its table of errors."""
-    description = describe(model)
-    graph = assemble(description, Serving("tested"))
-    signature = signature_of(description)
-    return graph, verify(model, graph.SerializeToString(), signature)
+def prove(model: models.Layer, **options: Any) -> tuple[onnx.ModelProto, Proof]:
+    """The graph, checked in full, and its table of errors."""
+    made = program(model, **options)
+    return made.model, verify(made.carrier, made.model.SerializeToString(), made.signature)
 
 
 def op_types(graph: onnx.ModelProto) -> list[str]:

@@ -35,7 +35,7 @@ def network(*input_shape: int | None) -> models.Sequential:
 def test_exported_and_proven(tmp_path: Path, input_shape, dims) -> None:
     model = network(*input_shape)
 
-    exported = export.install(model, export.to_onnx(model), tmp_path)
+    exported = export.install(model, tmp_path)
 
     assert exported.proof.passed
     assert {row.tensor for row in exported.proof.rows} == {"probabilities"}
@@ -47,7 +47,7 @@ def test_exported_and_proven(tmp_path: Path, input_shape, dims) -> None:
 
 def test_rows_in_and_rows_out(tmp_path: Path) -> None:
     model = network(None, 5)
-    exported = export.install(model, export.to_onnx(model), tmp_path)
+    exported = export.install(model, tmp_path)
     session = onnxruntime.InferenceSession(exported.model_path, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
 

@@ -88,7 +88,7 @@ def test_the_first_cells_states_come_first() -> None:
     stack = StackedRNNCells(cells)
 
     assert stack.state_size == (2, 2, 3, 3)
-    assert stack.state_names == ("0_h", "0_c", "1_h", "1_c")
+    assert stack.state_names == ("cell_0_h", "cell_0_c", "cell_1_h", "cell_1_c")
     assert stack.output_size == 3
 
 
@@ -106,7 +106,7 @@ def test_the_last_cells_states_come_first_in_reverse_order() -> None:
     close(outputs, expected)
     close(states, [others[2], others[3], others[0], others[1]])
     assert stack.state_size == (3, 3, 2, 2)
-    assert stack.state_names == ("1_h", "1_c", "0_h", "0_c")
+    assert stack.state_names == ("cell_1_h", "cell_1_c", "cell_0_h", "cell_0_c")
     close(stack(x[:, 0], [h2, c2, h1, c1])[1], reverse.scan(x[:, :1], (h2, c2, h1, c1))[1])
 
 
@@ -146,7 +146,12 @@ def test_a_stack_in_a_stack() -> None:
     nested = RNN([StackedRNNCells(cells[:2]), cells[2]], **ALL)
 
     close(nested(x), expected)
-    assert nested.cell.state_names == ("0_0_h", "0_0_c", "0_1_h", "1_h")
+    assert nested.cell.state_names == (
+        "cell_0_cell_0_h",
+        "cell_0_cell_0_c",
+        "cell_0_cell_1_h",
+        "cell_1_h",
+    )
 
 
 def test_a_subclass_computes_what_it_says() -> None:

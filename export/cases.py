@@ -1,0 +1,83 @@
+"""Sessions to prove an export with: random ones, and real data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from export.signature import Signature, Tensor
+
+    Array = NDArray[Any]
+    Request = Mapping[str, Array]
+
+LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34)  # timesteps of the random requests
+EQUAL_LENGTHS = (1, 2, 5, 5, 2, 1, 9, 9)  # where only whole requests can share a batch
+_COUNTS = 0.8  # of the timesteps under a random mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One session: its requests, arrays without a batch axis, and its first states."""
+
+    requests: tuple[Request, ...]
+    states: tuple[Array, ...]
+    lengths: tuple[int, ...]  # timesteps of each request; 1 where there is no time
+
+
+def random_cases(signature: Signature, rng: np.random.Generator) -> list[Case]:
+    """Sessions of two requests each, or of one that will be cut."""
+    count = 1 if signature.may_be_cut else 2
+    known = LENGTHS if signature.may_be_cut else EQUAL_LENGTHS
+    cases = []
+    for index, length in enumerate(known):
+        lengths = tuple(length if signature.has_time else 1 for _ in range(count))
+        fixed = {t.name: _random(t, 1, rng) for t in signature.inputs if t.constant}
+        requests = tuple(
+            {t.name: fixed.get(t.name, _random(t, n, rng)) for t in signature.inputs}
+            for n in lengths
+        )
+        states = _zeros(signature)
+        if index % 2:
+            states = tuple(rng.uniform(-1, 1, s.shape).astype(s.dtype) for s in states)
+        cases.append(Case(requests, states, lengths))
+    return cases
+
+
+def real_case(signature: Signature, data: Array) -> Case:
+    """A session of one request; masks are true."""
+    (first, *others) = signature.inputs
+    length = len(data) if first.time_axis is not None else 1
+    request = {first.name: data.astype(first.dtype)}
+    for tensor in others:
+        request[tensor.name] = np.ones(_shape(tensor, length), tensor.dtype)
+    return Case((request,), _zeros(signature), (length,))
+
+
+def _random(tensor: Tensor, length: int, rng: np.random.Generator) -> Array:
+    shape = _shape(tensor, length)
+    if tensor.dtype == "bool":
+        return rng.random(shape) < _COUNTS
+    if np.issubdtype(tensor.dtype, np.integer):
+        return rng.integers(0, tensor.high, shape).astype(tensor.dtype)
+    return rng.standard_normal(shape).astype(tensor.dtype)
+
+
+def _shape(tensor: Tensor, length: int) -> tuple[int, ...]:
+    """Without the batch axis."""
+    axis = tensor.time_axis
+    return tuple(
+        length if place == axis else int(size)
+        for place, size in enumerate(tensor.shape)
+        if place > 0
+    )
+
+
+def _zeros(signature: Signature) -> tuple[Array, ...]:
+    return tuple(np.zeros([int(n) for n in s.shape[1:]], s.dtype) for s in signature.states)
