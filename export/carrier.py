@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from models.cells import States
 
 MASK = "mask"  # the input that says which timesteps count
+SEQUENTIAL = "stack"  # what a Sequential calls the place of its layers
 _FORGETFUL = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -43,7 +44,7 @@ class Carrier:
         self._names = names
         self.writes: tuple[str, ...] = tuple(getattr(model, "writes", ()))
         self._layers = [
-            Intercepted(_name(self.model, path, module), module, module.unroll)
+            Intercepted(_name(path, module), module, module.unroll)
             for path, module in self.model.named_modules()
             if isinstance(module, models.RNN)
         ]
@@ -150,8 +151,7 @@ def _check(model: nn.Module) -> None:
             )
 
 
-def _name(model: nn.Module, path: str, layer: models.RNN) -> str:
-    """Stable and readable: the layer's name in a Sequential, else its place in the module."""
-    if isinstance(model, models.Sequential) or layer is model or layer.given_name is not None:
-        return layer.name
-    return path.replace(".", "_")
+def _name(path: str, layer: models.RNN) -> str:
+    """Stable, readable and unlike all others: the layer's place in the model."""
+    places = [place for place in path.split(".") if place != SEQUENTIAL]
+    return "_".join(places) or layer.name

@@ -36,9 +36,11 @@ def emit_chain(graph: GraphBuilder, plan: Plan, target: Target, *, one_step: boo
     first, *rest = (tensor for tensor in signature.inputs if tensor.name != MASK)
     flow = Flow(first.name, time=first.time_axis is not None)
     if flow.time:
-        flow = replace(flow, x=_turned(graph, first.name, f"{first.name}/time_major", first.shape))
+        flow = replace(
+            flow, x=graph.turned(first.name, f"{first.name}/time_major", len(first.shape))
+        )
     if any(tensor.name == MASK for tensor in signature.inputs):
-        flow = replace(flow, mask=_turned(graph, MASK, f"{MASK}/time_major", ("batch", "time")))
+        flow = replace(flow, mask=graph.turned(MASK, f"{MASK}/time_major", 2))
     calls = iter(plan.calls)
     layers = model.layers if isinstance(model, models.Sequential) else [model]
     for layer in layers:
@@ -50,7 +52,7 @@ def emit_chain(graph: GraphBuilder, plan: Plan, target: Target, *, one_step: boo
             flow = emit_layer(graph, layer, layer.name, flow)
     output, *states = signature.outputs
     if flow.time:
-        _turned(graph, flow.x, output.name, output.shape)
+        graph.turned(flow.x, output.name, len(output.shape))
     else:
         graph.node("Identity", [flow.x], output.name)
     for tensor, state in zip(states, signature.states, strict=False):  # return_state=True
@@ -87,8 +89,3 @@ def _recurrent(
     x = emit_cell(graph, layer.cell, run, target)
     sequences = layer.return_sequences
     return Flow(x, time=sequences, mask=flow.mask if sequences else None)
-
-
-def _turned(graph: GraphBuilder, x: str, output: str, shape: tuple[int | str, ...]) -> str:
-    """Batch and time change places."""
-    return graph.node("Transpose", [x], output, perm=[1, 0, *range(2, len(shape))])

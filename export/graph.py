@@ -79,6 +79,15 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(op_type, inputs, outputs, name, **attributes))
         return list(outputs)
 
+    def turned(self, x: str, output: str, rank: int) -> str:
+        """`x`, batch and time, its first two axes, in each other's place."""
+        return self.node("Transpose", [x], output, perm=[1, 0, *range(2, rank)])
+
+    def flipped(self, x: str, output: str) -> str:
+        """`x` with its first axis in the other direction."""
+        begin, end, axis, step = (self.ints(n) for n in (-1, np.iinfo(np.int64).min + 1, 0, -1))
+        return self.node("Slice", [x, begin, end, axis, step], output)
+
     def append(self, node: onnx.NodeProto) -> None:
         """Add a node as it is."""
         self._nodes.append(node)

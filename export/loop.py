@@ -63,18 +63,12 @@ def emit_cell(graph: GraphBuilder, cell: Any, call: Call, target: Target) -> str
     return (_emit_one if call.one_step else _emit_scan)(graph, recurrence, call)
 
 
-def flipped(graph: GraphBuilder, x: str, output: str) -> str:
-    """`x` with its first axis, time, in the other direction."""
-    ends = [graph.ints(n) for n in (-1, np.iinfo(np.int64).min + 1, 0, -1)]
-    return graph.node("Slice", [x, *ends], output)
-
-
 def _emit_stack(graph: GraphBuilder, stack: Any, call: Call, target: Target) -> str:
     """Cell by cell, each over all timesteps."""
     x, shape, mask = call.reads.x, call.reads.x_shape, call.mask
     if call.backwards:
-        x = flipped(graph, x, f"{call.name}/backwards")
-        mask = mask and flipped(graph, mask, f"{call.name}/mask_backwards")
+        x = graph.flipped(x, f"{call.name}/backwards")
+        mask = mask and graph.flipped(mask, f"{call.name}/mask_backwards")
     states, finals = (stack.split(names) for names in (call.reads.states, call.finals))
     shapes = stack.split(call.reads.state_shapes)
     for number, cell in enumerate(stack.cells):

@@ -73,8 +73,7 @@ def emit_native(
     output = graph.node("Squeeze", [sequence, graph.ints(1)], f"{name}/output")
     if not backwards:
         return output
-    ends = [graph.ints(n) for n in (-1, np.iinfo(np.int64).min + 1, 0, -1)]
-    return graph.node("Slice", [output, *ends], f"{name}/processed")  # the last timestep first
+    return graph.flipped(output, f"{name}/processed")  # the last timestep first
 
 
 def _weights(graph: GraphBuilder, cell: Any, name: str, op: str) -> list[str]:

@@ -15,7 +15,7 @@ from export.errors import ExportError, UnsupportedLayer
 from export.signature import BATCH, TIME, Signature, State, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -55,43 +55,21 @@ def plan_of(
         ExportError: inputs or outputs are not said, or do not fit.
     """
     carrier = Carrier(model, outputs)
-    given = dict(_own_inputs(model) if inputs is None else inputs)
+    given = _own_inputs(model) if inputs is None else inputs
     if mask:
         _check_maskable(model, given)
-        given[MASK] = models.Input((None, None), "bool")
-    runs = [_run(carrier, given, *sizes) for sizes in _SIZES]
-    calls = runs[0][2]
-    tensors = {name: _output(name, [run[0][name] for run in runs]) for name in runs[0][0]}
-    states = [
-        State(name, f"{name}_next", (BATCH, *shape))
-        for call in calls
-        for name, shape in zip(call.states, call.state_shapes, strict=False)
-    ]
-    states += [State(name, f"{name}_next", tensors.pop(name).shape) for name in carrier.writes]
-    if may_be_cut is None:
-        may_be_cut = _causal(model, calls)
+        given = {**given, MASK: models.Input((None, None), "bool")}
+    first, second = (_run(carrier, given, *sizes) for sizes in _SIZES)
+    outputs_seen, _, calls = first
+    tensors = {name: _output(name, [seen, second[0][name]]) for name, seen in outputs_seen.items()}
+    states = [*_carried(calls), *(_written(tensors.pop(name)) for name in carrier.writes)]
     signature = Signature(
-        inputs=tuple(
-            Tensor(
-                name,
-                each.dtype,
-                tuple(_symbolic(index, n) for index, n in enumerate(each.shape)),
-                1 if each.time else None,
-                high=each.high,
-                constant=each.constant,
-                optional=name == MASK and each.dtype == "bool",
-            )
-            for name, each in given.items()
-        ),
+        inputs=tuple(_input(name, each) for name, each in given.items()),
         outputs=tuple(tensors.values()),
         states=tuple(states),
-        may_be_cut=may_be_cut,
+        may_be_cut=_may_be_cut(model, given, calls, may_be_cut),
     )
-    if not signature.has_time:
-        signature = replace(signature, may_be_cut=False)
-    if one_step:
-        signature = _of_one_step(signature)
-    return Plan(carrier, signature, tuple(calls))
+    return Plan(carrier, _of_one_step(signature) if one_step else signature, tuple(calls))
 
 
 def zeros(inputs: Mapping[str, models.Input], batch: int, time: int) -> dict[str, torch.Tensor]:
@@ -152,6 +130,29 @@ def _check_maskable(model: nn.Module, inputs: Mapping[str, models.Input]) -> Non
         raise ExportError("mask=True: no input of the model counts timesteps")
 
 
+def _input(name: str, each: models.Input) -> Tensor:
+    return Tensor(
+        name,
+        each.dtype,
+        tuple(_symbolic(axis, size) for axis, size in enumerate(each.shape)),
+        1 if each.time else None,
+        high=each.high,
+        constant=each.constant,
+        optional=name == MASK and each.dtype == "bool",
+    )
+
+
+def _carried(calls: Sequence[RecurrentCall]) -> Iterator[State]:
+    for call in calls:
+        for name, shape in zip(call.states, call.state_shapes, strict=bool(call.states)):
+            yield State(name, f"{name}_next", (BATCH, *shape))
+
+
+def _written(tensor: Tensor) -> State:
+    """A state that the model sets without reading it."""
+    return State(tensor.name, f"{tensor.name}_next", tensor.shape, tensor.dtype)
+
+
 def _symbolic(index: int, size: int | None) -> int | str:
     return size if size is not None else (TIME if index else BATCH)
 
@@ -177,10 +178,19 @@ def _output(name: str, tensors: Sequence[torch.Tensor]) -> Tensor:
     return Tensor(name, dtype, tuple(shape), shape.index(TIME) if TIME in shape else None)
 
 
-def _causal(model: nn.Module, calls: Sequence[RecurrentCall]) -> bool:
-    """Whether pieces give what the whole gives, as far as the layers tell; a module of one's own
-    may do anything between them, and must say.
+def _may_be_cut(
+    model: nn.Module,
+    inputs: Mapping[str, models.Input],
+    calls: Sequence[RecurrentCall],
+    said: bool | None,
+) -> bool:
+    """Whether pieces give what the whole gives: as `said`, else as far as the layers tell. A module
+    of one's own may do anything between them, and must say.
     """
+    if said is False or not any(each.time for each in inputs.values()):
+        return False
+    if said is True:
+        return True
     if not is_chain(model):
         says = not isinstance(model, models.Sequential) and getattr(model, "causal", False)
         return says is True

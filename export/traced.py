@@ -125,7 +125,7 @@ def _emit_call(
     mask = rest.pop(0) if call.masked else None
     output, *finals = node.output
     reads = Reads(
-        _turned(graph, x, f"{name}/x", rank),
+        graph.turned(x, f"{name}/x", rank),
         call.x_shape,
         tuple(states),
         call.state_shapes,
@@ -136,14 +136,14 @@ def _emit_call(
         name,
         reads,
         tuple(finals),
-        mask=mask and _turned(graph, mask, f"{name}/mask", 2),
+        mask=mask and graph.turned(mask, f"{name}/mask", 2),
         backwards=call.layer.go_backwards,
         zero_output=call.zero_output,
         one_step=one_step,
     )
     y = emit_cell(graph, call.layer.cell, run, target)
     width = call.layer.shape_of_output((None, None, *call.x_shape))
-    _turned(graph, y, output, 2 + len(width))
+    graph.turned(y, output, 2 + len(width))
 
 
 def _is_read(plan: Plan, state: str) -> bool:
@@ -164,8 +164,3 @@ def _axes(shape: tuple[int | str, ...]) -> dict[int, str]:
 def _number(node: onnx.NodeProto) -> int:
     values: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     return int(values["call"])
-
-
-def _turned(graph: GraphBuilder, x: str, output: str, rank: int) -> str:
-    """Batch and time change places."""
-    return graph.node("Transpose", [x], output, perm=[1, 0, *range(2, rank)])
