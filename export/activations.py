@@ -1,4 +1,4 @@
-"""Keras' activations as ONNX nodes; every op here has a CUDA kernel (see placement.py)."""
+"""Keras' activations as ONNX nodes, all of them ops that have a CUDA kernel."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import models
 from export.errors import ExportError, UnsupportedLayer
-from export.interception import COMPUTED, Intercepted, Ledger, intercepted
+from export.interception import Intercepted, Ledger, computed, intercepted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from models.cells import States
 
 MASK = "mask"  # the input that says which timesteps count
-SEQUENTIAL = "stack"  # what a Sequential calls the place of its layers
 _FORGETFUL = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -44,9 +43,8 @@ class Carrier:
         self._names = names
         self.writes: tuple[str, ...] = tuple(getattr(model, "writes", ()))
         self._layers = [
-            Intercepted(_name(path, module), module, module.unroll)
-            for path, module in self.model.named_modules()
-            if isinstance(module, models.RNN)
+            Intercepted(_name(self.model, path, layer), layer, layer.unroll)
+            for path, layer in _recurrent_layers(self.model)
         ]
         for each in self._layers:
             _free(each.layer)
@@ -58,7 +56,17 @@ class Carrier:
 
         Without `states`, from zeros.
         """
-        return self._run(inputs, states, COMPUTED)
+        return self._run(inputs, states, computed)
+
+    def untouched(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model gives by itself, nobody between its layers and their states."""
+        for each in self._layers:
+            each.layer.unroll = each.unrolled
+        try:
+            return self._named(_call(self.model, inputs))
+        finally:
+            for each in self._layers:
+                each.layer.unroll = False
 
     def step(
         self, inputs: Mapping[str, Tensor], states: Sequence[Tensor]
@@ -89,18 +97,26 @@ class Carrier:
         return self._named(returned), tuple(ledger.finals), ledger.calls
 
     def _named(self, returned: Any) -> dict[str, Tensor]:
+        """Outputs by name. Raises ExportError for what is no tensor, or has no name of its own."""
         if returned is None:
             return {}
-        if isinstance(returned, dict):
-            return dict(returned)
-        tensors = [returned] if isinstance(returned, Tensor) else list(returned)
-        names = self._names or self._default_names(len(tensors))
-        if len(names) != len(tensors):
-            raise ExportError(
-                f"model returns {len(tensors)} tensors, but {len(names)} outputs are named: "
-                f"{', '.join(names)}"
-            )
-        return dict(zip(names, tensors, strict=True))
+        if not isinstance(returned, dict):
+            tensors = [returned] if isinstance(returned, Tensor) else list(returned)
+            fields = getattr(returned, "_fields", None)  # of a named tuple
+            names = self._names or fields or self._default_names(len(tensors))
+            if len(names) != len(tensors) or len(set(names)) != len(names):
+                raise ExportError(
+                    f"model returns {len(tensors)} tensors, but {len(names)} outputs are named: "
+                    f"{', '.join(names)}; expected as many names, all different"
+                )
+            returned = dict(zip(names, tensors, strict=True))
+        for name, tensor in returned.items():
+            if not isinstance(name, str) or not isinstance(tensor, Tensor):
+                raise ExportError(
+                    f"output {name!r} of the model is {type(tensor).__name__}: expected a tensor, "
+                    "or a tuple or dict of tensors"
+                )
+        return dict(returned)
 
     def _default_names(self, count: int) -> list[str]:
         if isinstance(self.model, models.Sequential):
@@ -134,16 +150,30 @@ def _free(layer: models.RNN) -> None:
         layer._input_shape = (None, *layer._input_shape[1:])
 
 
+def _recurrent_layers(model: nn.Module) -> list[tuple[str, models.RNN]]:
+    """Those that carry states from request to request, by place: one in another one's cell begins
+    anew at every timestep.
+    """
+    layers = [(path, m) for path, m in model.named_modules() if isinstance(m, models.RNN)]
+    return [(path, layer) for path, layer in layers if not _in_a_cell(path, layers)]
+
+
+def _in_a_cell(path: str, layers: Sequence[tuple[str, models.RNN]]) -> bool:
+    cells = (f"{outer}.cell".lstrip(".") for outer, _ in layers)
+    return any(path == cell or path.startswith(f"{cell}.") for cell in cells)
+
+
 def _check(model: nn.Module) -> None:
-    layers = [path for path, module in model.named_modules() if isinstance(module, models.RNN)]
-    cells = tuple(f"{path}.cell".lstrip(".") for path in layers)
+    if not isinstance(model, nn.Module):
+        raise UnsupportedLayer(f"expected a torch module, got {type(model).__name__}")
+    layers = _recurrent_layers(model)
     for path, module in model.named_modules():
         if isinstance(module, models.Layer) and not module.built:
             raise UnsupportedLayer(
                 f"{path or type(module).__name__} has no weights yet: build or train the model "
                 "first"
             )
-        if isinstance(module, _FORGETFUL) and not path.startswith(cells):
+        if isinstance(module, _FORGETFUL) and not _in_a_cell(path, layers):
             raise UnsupportedLayer(
                 f"{path or 'the model'} is torch's {type(module).__name__}, whose states nobody "
                 "would keep between requests: take the layer of the same name from `models`, or "
@@ -151,7 +181,15 @@ def _check(model: nn.Module) -> None:
             )
 
 
-def _name(path: str, layer: models.RNN) -> str:
-    """Stable, readable and unlike all others: the layer's place in the model."""
-    places = [place for place in path.split(".") if place != SEQUENTIAL]
-    return "_".join(places) or layer.name
+def _name(model: nn.Module, path: str, layer: models.RNN) -> str:
+    """Stable, readable and unlike all others: the layer's place in the model.
+
+    What a Sequential calls the place of all its layers says nothing, and is left out.
+    """
+    names: list[str] = []
+    module = model
+    for place in path.split(".") if path else ():
+        if not isinstance(module, models.Sequential):
+            names.append(place)
+        module = getattr(module, place)
+    return "_".join(names) or layer.name

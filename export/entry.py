@@ -67,7 +67,7 @@ def write(staging: Path, model: onnx.ModelProto) -> Path:
 
 
 def publish(staging: Path, entry: Path) -> None:
-    """Move the staged files to `entry`; an older entry goes only when they stand in its place.
+    """Move the staged files to `entry`; an older entry is put back if that fails.
 
     Raises:
         ExportError: the move failed; an older entry is where it was.

@@ -97,21 +97,15 @@ class GraphBuilder:
         return self.constant(f"ints/{'_'.join(map(str, values))}", np.array(values, np.int64))
 
     def absorb(self, other: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> None:
-        """Add the nodes and initialisers of another graph.
+        """Add the nodes and initialisers of another graph, its values called as `renamed` does."""
+        copy = renamed(other, prefix, names)
+        self.keep_weights(copy)
+        self._nodes.extend(copy.node)
 
-        A value of the other graph is called as `names` says, else `prefix` goes in front.
-        """
-
-        def renamed(name: str) -> str:
-            return names.get(name, prefix + name) if name else ""
-
+    def keep_weights(self, other: onnx.GraphProto) -> None:
+        """Add the initialisers of another graph."""
         for tensor in other.initializer:
-            self.constant(renamed(tensor.name), numpy_helper.to_array(tensor))
-        for node in other.node:
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            _rename(copy, renamed)
-            self._nodes.append(copy)
+            self.constant(tensor.name, numpy_helper.to_array(tensor))
 
     def build(self) -> onnx.GraphProto:
         """The graph, as the body of a Scan or as the whole of a model."""
@@ -145,18 +139,30 @@ def _value(name: str, shape: Dims | None, dtype: DTypeLike) -> onnx.ValueInfoPro
     return helper.make_tensor_value_info(name, elem_type, None if shape is None else list(shape))
 
 
-def _rename(node: onnx.NodeProto, renamed: Callable[[str], str]) -> None:
-    """Every value that the node names, those of the graphs inside it included."""
-    node.input[:] = [renamed(name) for name in node.input]
-    node.output[:] = [renamed(name) for name in node.output]
-    node.name = renamed(node.name)
-    for attribute in node.attribute:
-        inside = attribute.type == onnx.AttributeProto.GRAPH
-        for inner in [attribute.g] if inside else attribute.graphs:
-            for value in (*inner.input, *inner.output):
-                value.name = renamed(value.name)
-            for tensor in inner.initializer:
-                tensor.name = renamed(tensor.name)
-            del inner.value_info[:]
-            for each in inner.node:
-                _rename(each, renamed)
+def renamed(graph: onnx.GraphProto, prefix: str, names: Mapping[str, str]) -> onnx.GraphProto:
+    """A copy of a graph whose values are called as `names` says, or else with `prefix` in front."""
+    copy = onnx.GraphProto()
+    copy.CopyFrom(graph)
+
+    def rename(name: str) -> str:
+        return names.get(name, prefix + name) if name else ""
+
+    _rename(copy, rename)
+    return copy
+
+
+def _rename(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
+    """Every value in the graph, those inside its nodes included."""
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        value.name = rename(value.name)
+    for tensor in graph.initializer:
+        tensor.name = rename(tensor.name)
+    for node in graph.node:
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+        node.name = rename(node.name)
+        for attribute in node.attribute:
+            inside = attribute.type == onnx.AttributeProto.GRAPH
+            for inner in [attribute.g] if inside else attribute.graphs:
+                _rename(inner, rename)

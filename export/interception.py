@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ import models
 from models.loop import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from models.cells import States
 
@@ -50,35 +50,22 @@ class RecurrentCall:
     masked: bool
 
 
-class Compute:
-    """What a recurrent layer does over all timesteps: `(B, T, …)` and states → the same."""
-
-    def __call__(
-        self,
-        call: RecurrentCall,
-        x: Tensor,
-        states: States,
-        mask: Tensor | None,
-        constants: Sequence[Tensor],
-    ) -> tuple[Tensor, States]:
-        raise NotImplementedError
+Compute: TypeAlias = """Callable[
+    [RecurrentCall, Tensor, States, Tensor | None, Sequence[Tensor]], tuple[Tensor, States]
+]"""  # a layer over all timesteps: x `(B, T, …)`, states, mask, constants → outputs, new states
 
 
-class _Computed(Compute):
-    def __call__(
-        self,
-        call: RecurrentCall,
-        x: Tensor,
-        states: States,
-        mask: Tensor | None,
-        constants: Sequence[Tensor],
-    ) -> tuple[Tensor, States]:
-        if call.layer.go_backwards:
-            x, mask = x.flip(1), None if mask is None else mask.flip(1)
-        return scan(call.layer.cell, x, states, mask, constants or None, False, call.zero_output)
-
-
-COMPUTED = _Computed()
+def computed(
+    call: RecurrentCall,
+    x: Tensor,
+    states: States,
+    mask: Tensor | None,
+    constants: Sequence[Tensor],
+) -> tuple[Tensor, States]:
+    """What the layer does."""
+    if call.layer.go_backwards:
+        x, mask = x.flip(1), None if mask is None else mask.flip(1)
+    return scan(call.layer.cell, x, states, mask, constants or None, False, call.zero_output)
 
 
 class Ledger:
@@ -94,7 +81,7 @@ class Ledger:
         self.calls: list[RecurrentCall] = []
 
     def starting(self, layer: models.RNN, x: Tensor) -> States:
-        zeros = layer.get_initial_state(x)
+        zeros = models.RNN.get_initial_state(layer, x)
         if self._given is None:
             return zeros
         return tuple(next(self._given) for _ in zeros)
@@ -128,21 +115,21 @@ def _starting(
 
 def _scan(
     ledger: Ledger,
-    intercepted: Intercepted,
+    own: Intercepted,
     x: Tensor,
     states: States,
     mask: Tensor | None = None,
     constants: Sequence[Tensor] | None = None,
     training: bool = False,
 ) -> tuple[Tensor, States]:
-    layer, name = intercepted.layer, intercepted.name
+    layer, name = own.layer, own.name
     before = sum(call.layer is layer for call in ledger.calls)
     name = f"{name}_call_{before + 1}" if before else name
     carried = isinstance(states, _Carried)
     call = RecurrentCall(
         name,
         layer,
-        zero_output=intercepted.unrolled,
+        zero_output=own.unrolled,
         states=tuple(f"{name}_{state}" for state in layer.state_names) if carried else (),
         x_shape=tuple(int(n) for n in x.shape[2:]),
         state_shapes=tuple(tuple(int(n) for n in state.shape[1:]) for state in states),

@@ -1,4 +1,4 @@
-"""The layers around the recurrent ones as ONNX nodes, and a row of layers as one graph.
+"""The layers around the recurrent ones as ONNX nodes.
 
 Inside, time is in front: ONNX' recurrent ops and Scan want it so (layout=1 is not implemented in
 ONNX Runtime), and the other layers do not care.

@@ -201,5 +201,5 @@ def _initial_output(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> 
     shape = graph.node(
         "Concat", [batch, graph.ints(*recurrence.output_shape)], f"{name}/output_shape", axis=0
     )
-    zero = graph.constant("zero", np.zeros((), np.float32))
+    zero = graph.constant("constants/zero", np.zeros((), np.float32))
     return graph.node("Expand", [zero, shape], f"{name}/zero_output")

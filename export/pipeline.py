@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from export.entry import CONFIG_FILE, MODEL_FILE, VERSION, publish, staged, write
 from export.errors import ExportError, ProofFailed
+from export.precision import Precision
 from export.program import program
 from export.real_data import real_sequences
 from export.verify import verify
@@ -92,18 +93,22 @@ def install_program(
     progress: Callable[[str], None] = silent,
 ) -> Exported:
     """As `install`, for a graph that is there already. What is proven is the file, as written."""
+    if made.precision is not Precision.FLOAT32:  # first the graph, then what rounding makes of it
+        exact = made.exact.SerializeToString()
+        _demand(
+            verify(made.plan, exact, progress=lambda what: progress(f"proving float32: {what}"))
+        )
     with staged(repository, made.name) as staging:
         path = write(staging, made.model)
         proof = verify(
-            made.carrier,
+            made.plan,
             str(path),
             made.signature,
             real,
             limit=made.precision.limit,
             progress=lambda what: progress(f"proving: {what}"),
         )
-        if not proof.passed:
-            raise ProofFailed(proof)
+        _demand(proof)
         publish(staging, repository / made.name)
     return Exported(
         name=made.name,
@@ -112,6 +117,11 @@ def install_program(
         proof=proof,
         placement=placement_of(made.model),
     )
+
+
+def _demand(proof: Proof) -> None:
+    if not proof.passed:
+        raise ProofFailed(proof)
 
 
 def export_run(

@@ -1,4 +1,4 @@
-"""What there is to export: a model's inputs, found or given, and what it did when it ran once."""
+"""What there is to export: what a model takes, and what it does when it runs once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 import models
-from export.carrier import MASK, Carrier
+from export.carrier import Carrier
 from export.cells import FAMILY
 from export.chain import is_chain
 from export.errors import ExportError, UnsupportedLayer
-from export.signature import BATCH, TIME, Signature, State, Tensor
+from export.inputs import Draw, described, draws_of, inputs_of, zeros
+from export.signature import BATCH, DTYPES, TIME, Signature, State, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.interception import RecurrentCall
+    from models.cells import States
+
+    Ran = tuple[dict[str, torch.Tensor], States, list[RecurrentCall]]
 
 # Sizes of batch and time in the two runs that show which axis is which.
 _SIZES = ((2, 7), (3, 11))
@@ -27,11 +31,14 @@ _SIZES = ((2, 7), (3, 11))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A model that runs, the calls of its recurrent layers in order, and its signature."""
+    """A model that runs, the calls of its recurrent layers in order, its signature, and how random
+    inputs are drawn.
+    """
 
     carrier: Carrier
     signature: Signature
     calls: tuple[RecurrentCall, ...]
+    draws: Mapping[str, Draw]
 
     @property
     def model(self) -> nn.Module:
@@ -55,36 +62,33 @@ def plan_of(
         ExportError: inputs or outputs are not said, or do not fit.
     """
     carrier = Carrier(model, outputs)
-    given = _own_inputs(model) if inputs is None else inputs
-    if mask:
-        _check_maskable(model, given)
-        given = {**given, MASK: models.Input((None, None), "bool")}
+    given = inputs_of(model, inputs, mask=mask)
     first, second = (_run(carrier, given, *sizes) for sizes in _SIZES)
-    outputs_seen, _, calls = first
-    tensors = {name: _output(name, [seen, second[0][name]]) for name, seen in outputs_seen.items()}
-    states = [*_carried(calls), *(_written(tensors.pop(name)) for name in carrier.writes)]
+    seen, finals, calls = first
+    _check_calls(calls, second[2])
+    _check_states(calls, finals)
+    tensors = {name: _output(name, [seen[name], second[0][name]]) for name in seen}
+    states = [*_carried(calls), *_written(carrier.writes, tensors)]
     signature = Signature(
-        inputs=tuple(_input(name, each) for name, each in given.items()),
+        inputs=tuple(described(name, each) for name, each in given.items()),
         outputs=tuple(tensors.values()),
         states=tuple(states),
         may_be_cut=_may_be_cut(model, given, calls, may_be_cut),
     )
-    return Plan(carrier, _of_one_step(signature) if one_step else signature, tuple(calls))
-
-
-def zeros(inputs: Mapping[str, models.Input], batch: int, time: int) -> dict[str, torch.Tensor]:
-    """An example of each input; masks are true."""
-    return {
-        name: torch.full(
-            each.sized(batch, time), each.dtype == "bool", dtype=getattr(torch, each.dtype)
+    if is_chain(model) and calls and not any(each.time for each in given.values()):
+        raise ExportError(
+            f"{type(model).__name__} runs over any number of timesteps: its input is "
+            "models.Input((None, None, …)), its second axis of unknown size"
         )
-        for name, each in inputs.items()
-    }
+    return Plan(
+        carrier,
+        _of_one_step(signature) if one_step else signature,
+        tuple(calls),
+        draws_of(model, given),
+    )
 
 
-def _run(
-    carrier: Carrier, inputs: Mapping[str, models.Input], batch: int, time: int
-) -> tuple[dict[str, torch.Tensor], object, list[RecurrentCall]]:
+def _run(carrier: Carrier, inputs: Mapping[str, models.Input], batch: int, time: int) -> Ran:
     with torch.inference_mode():
         try:
             return carrier.run(zeros(inputs, batch, time))
@@ -98,63 +102,26 @@ def _run(
             ) from error
 
 
-def _own_inputs(model: nn.Module) -> Mapping[str, models.Input]:
-    """Those that the model itself says, or that it was built for."""
-    said: Mapping[str, models.Input] | None = getattr(model, "inputs", None)
-    if isinstance(said, dict):
-        return said
-    shape = model.input_shape if isinstance(model, models.Sequential) else None
-    if isinstance(model, models.RNN):
-        shape = model._input_shape
-    if shape is None:
-        raise ExportError(
-            f"what {type(model).__name__} takes is not known: name its inputs, as in "
-            'inputs={"frames": models.Input((None, None, 12))}'
+def _check_calls(first: Sequence[RecurrentCall], second: Sequence[RecurrentCall]) -> None:
+    """A layer that is called once for each timestep would have ever more states."""
+    names, others = ([call.name for call in calls] for calls in (first, second))
+    if names != others:
+        (_, few), (_, many) = _SIZES
+        raise UnsupportedLayer(
+            f"which recurrent layers are called depends on the number of timesteps: {few} make "
+            f"{len(names)} calls, {many} make {len(others)}; hand a layer all timesteps at once, "
+            "or write the step as a cell for models.RNN"
         )
-    sizes = (None, *shape[1:])
-    if not isinstance(model, models.Sequential):
-        return {"frames": models.Input(sizes)}
-    first = model.layers[0]
-    if isinstance(first, models.Embedding):
-        return {model.input_name: models.Input(sizes, "int64", high=first.input_dim)}
-    return {model.input_name: models.Input(sizes)}
 
 
-def _check_maskable(model: nn.Module, inputs: Mapping[str, models.Input]) -> None:
-    if not isinstance(model, (models.Sequential, models.RNN)):
-        raise ExportError(
-            f"mask=True is for a Sequential or a recurrent layer; {type(model).__name__} takes a "
-            "mask if one of its inputs is one"
-        )
-    if not any(each.time for each in inputs.values()):
-        raise ExportError("mask=True: no input of the model counts timesteps")
-
-
-def _input(name: str, each: models.Input) -> Tensor:
-    return Tensor(
-        name,
-        each.dtype,
-        tuple(_symbolic(axis, size) for axis, size in enumerate(each.shape)),
-        1 if each.time else None,
-        high=each.high,
-        constant=each.constant,
-        optional=name == MASK and each.dtype == "bool",
-    )
-
-
-def _carried(calls: Sequence[RecurrentCall]) -> Iterator[State]:
-    for call in calls:
-        for name, shape in zip(call.states, call.state_shapes, strict=bool(call.states)):
-            yield State(name, f"{name}_next", (BATCH, *shape))
-
-
-def _written(tensor: Tensor) -> State:
-    """A state that the model sets without reading it."""
-    return State(tensor.name, f"{tensor.name}_next", tensor.shape, tensor.dtype)
-
-
-def _symbolic(index: int, size: int | None) -> int | str:
-    return size if size is not None else (TIME if index else BATCH)
+def _check_states(calls: Sequence[RecurrentCall], finals: States) -> None:
+    names = (name for call in calls for name in call.states)
+    for name, state in zip(names, finals, strict=True):
+        if state.dtype is not torch.float32:
+            raise UnsupportedLayer(
+                f"state {name!r} is of {state.dtype}: a cell's states are numbers of the dtype of "
+                "its weights, float32 here"
+            )
 
 
 def _output(name: str, tensors: Sequence[torch.Tensor]) -> Tensor:
@@ -175,7 +142,33 @@ def _output(name: str, tensors: Sequence[torch.Tensor]) -> Tensor:
             "the batch, so that sessions could not share a step"
         )
     dtype = str(tensors[0].dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise UnsupportedLayer(
+            f"output {name!r} is of {dtype}: expected one of {', '.join(sorted(DTYPES))}"
+        )
     return Tensor(name, dtype, tuple(shape), shape.index(TIME) if TIME in shape else None)
+
+
+def _carried(calls: Sequence[RecurrentCall]) -> Iterator[State]:
+    for call in calls:
+        for name, shape in zip(call.states, call.state_shapes, strict=bool(call.states)):
+            yield State(name, f"{name}_next", (BATCH, *shape))
+
+
+def _written(names: Sequence[str], outputs: dict[str, Tensor]) -> Iterator[State]:
+    """States that the model sets without reading them; they leave `outputs`."""
+    for name in names:
+        tensor = outputs.pop(name, None)
+        if tensor is None or tensor.dtype != "float32" or tensor.shape[1:] != _sizes(tensor):
+            raise ExportError(
+                f"{name!r}, which the model lists in `writes`, is no state: expected an output of "
+                "that name, float32, of the batch axis and fixed sizes"
+            )
+        yield State(name, f"{name}_next", tensor.shape)
+
+
+def _sizes(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(size for size in tensor.shape[1:] if isinstance(size, int))
 
 
 def _may_be_cut(

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export.errors import ExportError
+from export.signature import BATCH, TIME
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from export.cases import Array, Case
     from export.schedules import Turn
-    from export.signature import Signature
+    from export.signature import Signature, State, Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,16 +34,23 @@ def play(
     cases: Sequence[Case],
     turns: Iterable[Turn],
 ) -> list[Played]:
-    """Run the cases through the graph in the given turns, carrying their states by hand."""
+    """Run the cases through the graph in the given turns, carrying their states by hand.
+
+    Raises ExportError where the graph does not run, or gives other shapes than the signature says.
+    """
     players = [_Player(signature, case) for case in cases]
     names = [t.name for t in signature.outputs] + [s.output for s in signature.states]
+    tensors: list[Tensor | State] = [*signature.outputs, *signature.states]
     for members, length in turns:
         together = [players[i] for i in members]
         pieces = [player.piece(length) for player in together]
         feed = {name: np.stack([piece[name] for piece in pieces]) for name in pieces[0]}
         for place, state in enumerate(signature.states):
             feed[state.name] = np.stack([player.states[place] for player in together])
-        results = session.run(names, feed)
+        results = _run(session, names, feed)
+        steps = together[0].steps(length)
+        for tensor, result in zip(tensors, results, strict=True):
+            _check_shape(tensor, result, len(members), steps)
         for row, player in enumerate(together):
             player.advance([result[row] for result in results], length)
     return [player.played() for player in players]
@@ -55,6 +65,10 @@ class _Player:
         self._request = self._done = 0
         self._pieces: list[list[list[Array]]] = [[] for _ in case.requests]
 
+    def steps(self, length: int | None) -> int:
+        """How many timesteps a piece has."""
+        return self._case.lengths[self._request] if length is None else length
+
     def piece(self, length: int | None) -> dict[str, Array]:
         request, begin = self._case.requests[self._request], self._done
         return {
@@ -68,7 +82,7 @@ class _Player:
         count = len(self._signature.outputs)
         self._pieces[self._request].append(results[:count])
         self.states = tuple(results[count:])
-        self._done += self._case.lengths[self._request] if length is None else length
+        self._done += self.steps(length)
         if self._done >= self._case.lengths[self._request]:
             self._request, self._done = self._request + 1, 0
 
@@ -81,6 +95,34 @@ class _Player:
             for pieces in self._pieces
         )
         return Played(outputs, self.states)
+
+
+def _run(
+    session: onnxruntime.InferenceSession, names: list[str], feed: Mapping[str, Array]
+) -> list[Array]:
+    try:
+        results: list[Array] = session.run(names, feed)
+        return results
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        shapes = {name: array.shape for name, array in feed.items()}
+        raise ExportError(
+            f"the exported graph does not run on {shapes}: {' '.join(str(error).split())[:300]}. A "
+            "loop over time in Python is frozen at the example's timesteps: models.RNN runs a cell "
+            "over any number"
+        ) from error
+
+
+def _check_shape(tensor: Tensor | State, result: Array, batch: int, steps: int) -> None:
+    known = {BATCH: batch, TIME: steps}
+    wanted = tuple(size if isinstance(size, int) else known.get(size, -1) for size in tensor.shape)
+    fits = result.ndim == len(wanted) and all(
+        size in (-1, got) for size, got in zip(wanted, result.shape, strict=True)
+    )
+    if not fits:
+        raise ExportError(
+            f"{tensor.name!r} has shape {result.shape} for a batch of {batch} and {steps} "
+            f"timesteps; the longer runs that told its shape, {tensor.shape}, make it {wanted}"
+        )
 
 
 def _cut(array: Array, axis: int, begin: int, end: int) -> Array:

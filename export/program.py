@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Unpack
 
 from export.chain import emit_chain, is_chain
 from export.config import DEFAULT_IDLE_SECONDS, DEFAULT_MAX_BATCH_SIZE, Serving, config_text
+from export.errors import ExportError
+from export.faithful import check_faithful
 from export.graph import GraphBuilder, to_model
+from export.options import Options
 from export.plan import plan_of
 from export.precision import converted, precision_of
 from export.traced import emit_traced
@@ -17,8 +20,6 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from export.carrier import Carrier
-    from export.options import Options
     from export.plan import Plan
     from export.precision import Precision
     from export.signature import Signature
@@ -29,12 +30,16 @@ PRODUCER = "rnnserve"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """`model` is the graph, `carrier` the torch model that it stands for; not yet proven."""
+    """`model` is the graph, `plan` the torch model that it stands for; not yet proven.
+
+    `signature` is that of `model`; `exact` is the graph before it was given its `precision`.
+    """
 
     model: onnx.ModelProto
     signature: Signature
-    carrier: Carrier
+    plan: Plan
     precision: Precision
+    exact: onnx.ModelProto
 
     @property
     def name(self) -> str:
@@ -49,6 +54,7 @@ def program(model: nn.Module, **options: Unpack[Options]) -> Program:
         UnsupportedLayer: the model is not built, or even torch cannot export it.
         ExportError: a name, a number or an input that does not fit.
     """
+    _check(options)
     serving = Serving(
         options.get("name") or _name(model),
         options.get("max_batch_size", DEFAULT_MAX_BATCH_SIZE),
@@ -63,11 +69,25 @@ def program(model: nn.Module, **options: Unpack[Options]) -> Program:
         may_be_cut=options.get("may_be_cut"),
         one_step=options.get("one_step", False),
     )
+    check_faithful(plan)
     graph = _graph(plan, serving.name, options)
-    made = to_model(graph, producer=(PRODUCER, metadata.version("rnnserve")))
-    made, signature = converted(made, plan.signature, precision)
+    exact = to_model(graph, producer=(PRODUCER, metadata.version("rnnserve")))
+    made, signature = converted(exact, plan.signature, precision)
     made.metadata_props.add(key=CONFIG_KEY, value=config_text(signature, serving))
-    return Program(made, signature, plan.carrier, precision)
+    return Program(made, signature, plan, precision, exact)
+
+
+def _check(options: Options) -> None:
+    """Raises TypeError, as for any keyword that there is not, and ExportError."""
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(
+            f"no such option: {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(Options.__annotations__)}"
+        )
+    target = options.get("target", "cuda")
+    if target not in ("cuda", "cpu"):
+        raise ExportError(f"target {target!r}: expected 'cuda' or 'cpu'")
 
 
 def _graph(plan: Plan, name: str, options: Options) -> GraphBuilder:

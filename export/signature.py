@@ -24,18 +24,21 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 class Tensor:
     """A tensor of the graph. `shape` counts the batch axis; a str is a size that may vary.
 
-    `time_axis` counts timesteps, None where the tensor has none. `high` bounds whole numbers from
-    above. `constant`: given when a session begins. `optional`: a mask, all true where a request
-    leaves it out.
+    `time_axis` counts timesteps, None where the tensor has none. `constant`: given when a session
+    begins. `optional`: a mask, all true where a request leaves it out.
     """
 
     name: str
     dtype: str  # numpy's name
     shape: Dims
     time_axis: int | None = None
-    high: int = 2
     constant: bool = False
     optional: bool = False
+
+
+DTYPES = frozenset(
+    {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 from onnx import inliner
 
 from export.errors import UnsupportedLayer
-from export.graph import OPSET
+from export.graph import OPSET, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH, TIME = "batch", "time"
+_LOGS = ("torch.onnx", "torch.fx", "torch._dynamo", "torch.export", "torch._export")
 
 
 def exported(
@@ -31,11 +32,14 @@ def exported(
     outputs: Sequence[str],
     what: str,
 ) -> onnx.GraphProto:
-    """`module(*arguments)` as a graph without local functions, its values called as given.
+    """`module(*arguments)` as a graph without local functions.
 
-    `axes` names the dynamic axes of each argument. Raises UnsupportedLayer, which begins with
-    `what`, where torch cannot export the module.
+    Its inputs and outputs are called as given, its other values `torch/…`. `axes` names the dynamic
+    axes of each argument. Raises UnsupportedLayer, which begins with `what`, where torch cannot
+    export the module.
     """
+    # Names that no value inside has, whatever those outside are called.
+    names = {f"given/{name}": name for name in inputs} | {f"made/{name}": name for name in outputs}
     sizes = {name: torch.export.Dim(name) for name in {n for a in axes for n in a.values()}}
     shapes = tuple({axis: sizes[name] for axis, name in each.items()} for each in axes)
     with _quiet(), torch.no_grad():
@@ -46,8 +50,8 @@ def exported(
                 dynamo=True,
                 opset_version=OPSET,
                 dynamic_shapes=(shapes,) if shapes else None,
-                input_names=list(inputs),
-                output_names=list(outputs),
+                input_names=[name for name in names if name.startswith("given/")],
+                output_names=[name for name in names if name.startswith("made/")],
                 verbose=False,
             )
         except Exception as error:  # the exporter raises whatever it meets
@@ -55,15 +59,16 @@ def exported(
                 f"{what}: torch cannot export it: {_innermost(error)}"
             ) from error
     assert program is not None
-    return inliner.inline_local_functions(program.model_proto).graph
+    return renamed(inliner.inline_local_functions(program.model_proto).graph, "torch/", names)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter's own warnings, on its inside and on packages that are not installed."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in _LOGS]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning, module=copyreg.__name__)
@@ -71,7 +76,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def _innermost(error: BaseException) -> str:

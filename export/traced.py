@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 from torch import Tensor, nn
 
 from export.cells import Reads
-from export.interception import Compute, RecurrentCall
 from export.loop import Call, emit_cell
 from export.torch_exporter import BATCH, TIME, exported
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from export.carrier import Carrier
     from export.forms import Target
     from export.graph import GraphBuilder
+    from export.interception import RecurrentCall
     from export.plan import Plan
     from export.signature import State
     from export.signature import Tensor as Described
@@ -34,7 +34,7 @@ _DOMAIN, _OP = "rnnserve", "Loop"
 _SIZES = (3, 5)  # batch and time of the example, neither of which the exporter takes for constant
 
 
-class _Opaque(Compute):
+class _Opaque:
     """A node in place of the loop; remembers the calls by number."""
 
     def __init__(self) -> None:
@@ -100,8 +100,7 @@ def emit_traced(graph: GraphBuilder, plan: Plan, target: Target, *, one_step: bo
         names,
         type(carrier.model).__name__,
     )
-    for tensor in traced.initializer:
-        graph.constant(tensor.name, numpy_helper.to_array(tensor))
+    graph.keep_weights(traced)
     for node in traced.node:
         if node.domain == _DOMAIN:
             call = module.opaque.calls[_number(node)]

@@ -12,7 +12,7 @@ class Input:
     `shape` counts the batch axis, whose size is None. A size of None at axis 1 is time: any number
     of timesteps; all other sizes are known. `dtype` is numpy's name. A `constant` is given once,
     when a session begins, and is the same for all its requests. `high`: whole numbers are below it
-    (symbols of an `Embedding`).
+    (the symbols that an `Embedding` knows, if it is not said).
 
     Raises ValueError for another shape than that.
     """
@@ -20,7 +20,7 @@ class Input:
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     constant: bool = False
-    high: int = 2
+    high: int | None = None
 
     def __post_init__(self) -> None:
         if not self.shape or self.shape[0] is not None or None in self.shape[2:]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from export.activations import emit_activation
 from export.cells.parts import emit_gates, split
-from export.cells.recurrence import Reads, Recurrence, array, named
+from export.cells.recurrence import Reads, Recurrence, array, check_named, named
 from models.cells.gated_feedback import KINDS, FeedbackLayer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def gated_feedback(
     graph: GraphBuilder, cell: GatedFeedbackRNNCell, name: str, reads: Reads
 ) -> Recurrence:
     """States h1, h2, …, with kind "lstm" h1, c1, h2, c2, …; the output is the last h."""
-    named(cell.activation), named(cell.recurrent_activation)
+    check_named(cell.activation, cell.recurrent_activation)
     layers = [layer for layer in cell.layers if isinstance(layer, FeedbackLayer)]
     per_layer = 2 if cell.kind == "lstm" else 1
     first = _sums(graph, layers[0], f"{name}/1", reads.x)

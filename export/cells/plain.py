@@ -23,7 +23,7 @@ from export.cells.parts import (
     reordered,
     split,
 )
-from export.cells.recurrence import Reads, Recurrence, array, named
+from export.cells.recurrence import Reads, Recurrence, array, check_named, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def lstm(graph: GraphBuilder, cell: LSTMCell, name: str, reads: Reads) -> Recurr
 def gru(graph: GraphBuilder, cell: GRUCell, name: str, reads: Reads) -> Recurrence:
     """State h."""
     kernel, _ = map(array, cell.kernels())
-    named(cell.activation), named(cell.recurrent_activation)
+    check_named(cell.activation, cell.recurrent_activation)
     u = cell.units
     projection = project(graph, reads.x, name, kernel, input_bias(cell))
     hoisted = split(graph, projection, [2 * u, u], [f"{name}/x_zr", f"{name}/x_h"])

@@ -74,6 +74,12 @@ def named(activation: Activation) -> str:
     return known
 
 
+def check_named(*functions: Activation) -> None:
+    """Raises Unnamed at the first that has no name."""
+    for function in functions:
+        named(function)
+
+
 def array(weight: torch.Tensor) -> NDArray[Any]:
     """A copy of a weight, float32."""
     return weight.detach().cpu().numpy().astype("float32")

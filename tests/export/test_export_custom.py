@@ -25,7 +25,7 @@ def prove(model: nn.Module, **options: Any) -> Program:
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.4, generator=generator)
     made = program(model, **options)
-    proof = verify(made.carrier, made.model.SerializeToString(), made.signature)
+    proof = verify(made.plan, made.model.SerializeToString())
     assert not proof.failures
     assert proof.rows
     return made
@@ -76,8 +76,25 @@ class Shifted(models.GRUCell):
         return output + 1, new
 
 
+class Wrapped(nn.Module):
+    """torch's own cell inside: its state is the layer's."""
+
+    state_size = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.GRUCell(FEATURES, 4)
+
+    def call(self, x: Tensor, states: Any) -> Any:
+        h = self.inner(x, states[0])
+        return h, (h,)
+
+
+CELLS = {"plain": Plain, "shapes": Shapes, "shifted": lambda: Shifted(4), "wrapped": Wrapped}
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
-@pytest.mark.parametrize("cell", [Plain, Shapes, lambda: Shifted(4)], ids=str)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_cells_of_ones_own(cell: Any, masked: bool) -> None:
     made = prove(rnn(cell()), mask=masked)
     assert made.signature.may_be_cut == (not masked)  # what a masked first step gives is unknown
@@ -205,7 +222,7 @@ def test_what_may_not_be_cut_fails_the_proof_if_one_says_so() -> None:
     model.build((None, None, FEATURES))
     prove(model)
     made = program(model, may_be_cut=True)
-    proof = verify(made.carrier, made.model.SerializeToString(), made.signature)
+    proof = verify(made.plan, made.model.SerializeToString())
     assert {row.comparison for row in proof.failures} == {
         *("steps, random", "strangers, random", "chunks, random")
     }
@@ -226,6 +243,95 @@ class BranchesOnValues(nn.Module):
         return frames if frames.sum() > 0 else -frames
 
 
+class Doubling(models.LSTM):
+    """Its loop is another one than the family's."""
+
+    def scan(self, *args: Any, **kwargs: Any) -> Any:
+        y, final = super().scan(*args, **kwargs)
+        return 2 * y, final
+
+
+class BeginsWithOnes(models.LSTM):
+    def get_initial_state(self, inputs: Tensor) -> Any:
+        return tuple(torch.ones_like(state) for state in super().get_initial_state(inputs))
+
+
+class Noisy(nn.Module):
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames + torch.rand_like(frames)
+
+
+class Counting(nn.Module):
+    """Another answer each time: its state is where nobody carries it."""
+
+    calls = 0
+
+    def forward(self, frames: Tensor) -> Tensor:
+        self.calls += 1
+        return frames * self.calls
+
+
+class OnceForEachTimestep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = models.GRU(3, return_sequences=True)
+        self.gru.build((None, None, FEATURES))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        steps = range(frames.shape[1])
+        return torch.cat([self.gru(frames[:, t : t + 1]) for t in steps], dim=1)
+
+
+class Frozen(nn.Module):
+    """A loop over time of one's own, which torch's exporter writes out for the example's."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        h = frames[:, 0]
+        for t in range(1, frames.shape[1]):
+            h = torch.tanh(h + frames[:, t])
+        return h
+
+
+class Returns(nn.Module):
+    def __init__(self, what: Any) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, frames: Tensor) -> Any:
+        return self.what(frames)
+
+
+class CountsInWholeNumbers:
+    state_size = 1
+
+    def call(self, x: Tensor, states: Any) -> Any:
+        return x, (states[0].long() + 1,)
+
+
+class Names(nn.Module):
+    """Names that torch's exporter takes for its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"linear": models.Input((None, None, FEATURES))}
+        self.gru, self.head = models.GRU(4, return_sequences=True), nn.Linear(4, 3)
+        self.gru.build((None, None, FEATURES))
+
+    def forward(self, linear: Tensor) -> dict[str, Tensor]:
+        y = self.head(self.gru(linear))
+        return {"getitem": y, "softmax": y.softmax(-1)}
+
+
+def test_names_that_an_exporter_uses_too() -> None:
+    prove(Names())
+
+
+def layer_of(kind: Any) -> models.RNN:
+    layer: models.RNN = kind(4, return_sequences=True)
+    layer.build((None, None, FEATURES))
+    return layer
+
+
 FRAMES = {"frames": models.Input((None, None, FEATURES))}
 
 
@@ -238,12 +344,51 @@ FRAMES = {"frames": models.Input((None, None, FEATURES))}
         (BranchesOnValues, {"inputs": FRAMES}, "BranchesOnValues: torch cannot export it"),
         (Twice, {"outputs": ["a", "b"]}, "returns 1 tensors, but 2 outputs are named"),
         (Both, {"mask": True, "inputs": FRAMES}, "mask=True is for a Sequential"),
+        (lambda: layer_of(Doubling), {}, "overrides `scan` or `get_initial_state`"),
+        (lambda: layer_of(BeginsWithOnes), {}, "overrides `scan` or `get_initial_state`"),
+        (Noisy, {"inputs": FRAMES}, "gives other numbers each time"),
+        (Counting, {"inputs": FRAMES}, "gives other numbers each time"),
+        (OnceForEachTimestep, {"inputs": FRAMES}, "depends on the number of timesteps: 7 make 7"),
+        (lambda: Returns(lambda x: (x, None)), {"inputs": FRAMES}, "'output_1' of the model is No"),
+        (lambda: Returns(lambda x: x[0]), {"inputs": FRAMES}, "its first axis is not the batch"),
+        (lambda: Returns(lambda x: x.bfloat16()), {"inputs": FRAMES}, "is of bfloat16"),
+        (lambda: Returns(lambda x: (x, x)), {"inputs": FRAMES, "outputs": "yy"}, "all different"),
+        (lambda: rnn(CountsInWholeNumbers()), {}, "'rnn_state_0' is of torch.int64"),
+        (Twice, {"inputs": {"x": (None, None, 4)}}, "expected a models.Input"),
+        (lambda: layer_of(models.LSTM), {"inputs": {"x": models.Input((None, 7, 5))}}, "any numb"),
+        (lambda: layer_of(models.LSTM), {"target": "gpu"}, "expected 'cuda' or 'cpu'"),
+        (lambda: layer_of(models.LSTM), {"dtype": "float8"}, "expected float32 or float16"),
         (Twice, {"may_be_cut": False, "one_step": True}, "may be cut between any two timesteps"),
     ],
 )
 def test_what_cannot_be_exported(model: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(export.ExportError, match=message):
         program(model(), **options)
+
+
+def test_a_loop_that_is_frozen_is_caught_by_the_proof() -> None:
+    made = program(Frozen(), inputs=FRAMES)
+    with pytest.raises(export.ExportError, match=r"does not run on|has shape"):
+        verify(made.plan, made.model.SerializeToString())
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match="no such option: one_steps"):
+        program(layer_of(models.LSTM), **{"one_steps": True})
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [models.Masking(0.0), models.LSTM(3)],
+        lambda: [models.Dense(3)],
+    ],
+)
+def test_a_mask_that_nobody_would_obey(layers: Any) -> None:
+    model = models.Sequential(layers())
+    model.build((None, None, FEATURES))
+    with pytest.raises(export.ExportError, match="mask=True"):
+        program(model, mask=True)
 
 
 @pytest.mark.parametrize("shape", [(), (2, None, 3), (None, 3, None)])

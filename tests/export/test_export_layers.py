@@ -24,7 +24,7 @@ GATES = ("hard_sigmoid", "sigmoid")
 def prove(model: models.Layer, **options: Any) -> tuple[onnx.ModelProto, Proof]:
     """The graph, checked in full, and its table of errors."""
     made = program(model, **options)
-    return made.model, verify(made.carrier, made.model.SerializeToString(), made.signature)
+    return made.model, verify(made.plan, made.model.SerializeToString())
 
 
 def op_types(graph: onnx.ModelProto) -> list[str]:
