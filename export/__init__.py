@@ -1,9 +1,9 @@
 """torch → ONNX: graphs whose states are inputs and outputs, proven before anybody serves them.
 
 The road of a model: `plan` runs it once and looks, `program` makes the graph (`chain` for a row of
-our own layers, `traced` for any other torch module; `loop` and `cells/` for what is recurrent in
-either), `verify` runs it against torch, `entry` puts it into a repository. `pipeline` is all of
-that.
+our own layers, `traced` for any other torch module; `recurrent`, `loop` and `cells/` for what is
+recurrent in either), `verify` runs it against torch, `entry` puts it into a repository. `pipeline`
+is all of that.
 """
 
 from __future__ import annotations

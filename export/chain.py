@@ -9,7 +9,8 @@ import models
 from export.carrier import MASK
 from export.cells import Reads
 from export.layers import Flow, emit_layer, has_form
-from export.loop import Call, emit_cell
+from export.loop import Call
+from export.recurrent import emit_cell
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,4 +1,4 @@
-"""A cell over time: as one native node, or a loop of steps, or, for one timestep, the step itself.
+"""A decomposed cell over time: as a Scan, or, for a single timestep, as the step itself.
 
 Masks are Keras': at a timestep that does not count the states stay and the output is the one
 before. Before the first that counts, the output is the initial state of a built-in cell, and zeros
@@ -7,20 +7,15 @@ for others, or for all with `zero_output`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.cells import Reads, recurrence_of
-from export.forms import Form, Target, form_of
 from export.graph import GraphBuilder
-from export.native import emit_native
-from models.cells import StackedRNNCells
-from models.cells.like import output_shape, takes_constants
 
 if TYPE_CHECKING:
-    from export.cells import Recurrence
+    from export.cells import Reads, Recurrence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,59 +37,8 @@ class Call:
     one_step: bool = False
 
 
-def emit_cell(graph: GraphBuilder, cell: Any, call: Call, target: Target) -> str:
-    """Add the call; returns its outputs, (time, batch, …), or its last output, (batch, …).
-
-    Raises UnsupportedLayer where the cell has no ONNX form.
-    """
-    if type(cell) is StackedRNNCells:
-        return _emit_stack(graph, cell, call, target)
-    if form_of(cell, target, masked=call.mask is not None, one_step=call.one_step) is Form.NATIVE:
-        return emit_native(
-            graph,
-            cell,
-            call.name,
-            call.reads,
-            call.finals,
-            backwards=call.backwards,
-            sequences=call.sequences,
-        )
-    recurrence = recurrence_of(graph, cell, call.name, call.reads)
-    return (_emit_one if call.one_step else _emit_scan)(graph, recurrence, call)
-
-
-def _emit_stack(graph: GraphBuilder, stack: Any, call: Call, target: Target) -> str:
-    """Cell by cell, each over all timesteps."""
-    x, shape, mask = call.reads.x, call.reads.x_shape, call.mask
-    if call.backwards:
-        x = graph.flipped(x, f"{call.name}/backwards")
-        mask = mask and graph.flipped(mask, f"{call.name}/mask_backwards")
-    states, finals = (stack.split(names) for names in (call.reads.states, call.finals))
-    shapes = stack.split(call.reads.state_shapes)
-    for number, cell in enumerate(stack.cells):
-        reads = replace(
-            call.reads,
-            x=x,
-            x_shape=shape,
-            states=states[number],
-            state_shapes=shapes[number],
-            **({} if takes_constants(cell) else {"constants": (), "constant_shapes": ()}),
-        )
-        own = replace(
-            call,
-            name=f"{call.name}/{number}",
-            reads=reads,
-            finals=finals[number],
-            mask=mask,
-            backwards=False,
-            zero_output=True,
-            sequences=call.sequences or number + 1 < len(stack.cells),
-        )
-        x, shape = emit_cell(graph, cell, own, target), output_shape(cell)
-    return x
-
-
-def _emit_scan(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> str:
+def emit_scan(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> str:
+    """Add the loop; returns the outputs, (time, batch, …), or the last one, (batch, …)."""
     name, reads = call.name, call.reads
     carries = _carries_output(recurrence, call)
     body = GraphBuilder(f"{name}/step", outer=graph)
@@ -136,7 +80,8 @@ def _emit_scan(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> str:
     return call.finals[recurrence.output_is]
 
 
-def _emit_one(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> str:
+def emit_one(graph: GraphBuilder, recurrence: Recurrence, call: Call) -> str:
+    """As `emit_scan`, without a loop, for a graph of a single timestep."""
     name, front = call.name, graph.ints(0)
     slices = [graph.node("Squeeze", [x, front], f"{x}/t") for x in recurrence.hoisted]
     keep = call.mask and graph.node("Squeeze", [call.mask, front], f"{name}/keep")

@@ -15,7 +15,8 @@ from onnx import helper
 from torch import Tensor, nn
 
 from export.cells import Reads
-from export.loop import Call, emit_cell
+from export.loop import Call
+from export.recurrent import emit_cell
 from export.torch_exporter import BATCH, TIME, exported
 
 if TYPE_CHECKING:
