@@ -96,7 +96,7 @@ class ServedModel:
         try:
             self.scheduler.submit(session, request, time.monotonic())
         except RequestError:
-            if request.start:
+            if request.start and not session.closed:
                 self.scheduler.close(session)
             raise
         finally:

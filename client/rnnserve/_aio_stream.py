@@ -162,6 +162,7 @@ class Flow:
             pass  # the call has ended; the reader learns why
         except Exception as error:  # of the items: the consumer's to see
             self._failure = error
+        self._writing = True  # the end is written like a message
         with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
             await self._call.done_writing()
 

@@ -94,7 +94,8 @@ class Client:
             idle_ttl_s: seconds without a request until the server ends it; None: the model's.
             initial_state: state name to `(batch_size, …)`; None: the model's own.
             constants: what the model's steps are given along with their inputs, once and for all:
-                constant name to `(batch_size, …)`, or the array of the only constant.
+                constant name to `(batch_size, …)`, or the array of the only constant. None where
+                the model has none, or where `states_of` is of the same model and has them.
             states_of: a session, open when this one is opened, of any model of this server and of
                 the same batch size. This one begins with the states that it has then; the arrays do
                 not travel. States are taken by name, or in order where they are alike, or with

@@ -125,7 +125,7 @@ class Scheduler:
                 self._done(session, States(arrays, session.step), now_s)
             case _:
                 self.ledger.commit(job.session, job.rows)
-                job.session.fresh = job.request.start or job.request.initial
+                job.session.fresh = job.request.initial
                 self._done(job.session, Done(job.session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:

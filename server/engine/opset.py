@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper, version_converter
+from onnx import helper, shape_inference, version_converter
 
 from server.errors import StartupError
 
@@ -11,6 +11,8 @@ WITH_SCATTER = 11  # the first with ScatterND as it still is
 WITH_EXPAND = 8
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _NEW_OPSET = 18
+# onnx's exceptions have no common base
+_ERRORS = (RuntimeError, ValueError, version_converter.ConvertError, shape_inference.InferenceError)
 
 
 def with_opset(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
@@ -36,7 +38,7 @@ def _opset(imports: onnx.ModelProto | onnx.FunctionProto) -> int | None:
 def _converted(model: onnx.ModelProto, version: int, oldest: int) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, oldest)
-    except (RuntimeError, ValueError) as error:
+    except _ERRORS as error:
         reason = " ".join(str(error).split())
         raise StartupError(
             f"opset {version}; expected {oldest} or newer, and onnx cannot convert it"

@@ -20,9 +20,9 @@ def warm_up(engine: Engine) -> None:
     """Runs zeros at the smallest and the largest batch; the arena is afterwards as it was.
 
     Raises StartupError if the model fails although nothing about its inputs was guessed, if it
-    takes a single row but no batch, or if an output does not have the batch's rows. An axis of any
-    size is tried with size 1, and what may be an index, a length or a rate with 0, which a model
-    may refuse: that is logged, and it serves.
+    takes a single row but no batch, or if an output has not the batch's rows, or not as many axes
+    as it should. An axis of any size is tried with size 1, and what may be an index, a length or a
+    rate with 0, which a model may refuse: that is logged, and it serves.
     """
     sizes = {1, engine.spec.max_batch_size} - {0}
     if engine.arena is not None:
@@ -30,7 +30,7 @@ def warm_up(engine: Engine) -> None:
     ran = 0
     for size in sorted(sizes):
         try:
-            _check_rows(engine.spec, _run(engine, size), size)
+            _check(engine.spec, _run(engine, size), size)
             ran = size
         except StepFailed as error:
             if ran:
@@ -60,15 +60,19 @@ def _zeros(spec: ModelSpec, tensor: TensorSpec, size: int) -> NDArray[Any]:
     return np.full(shape, 0 if tensor.default is None else tensor.default, tensor.dtype)
 
 
-def _check_rows(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) -> None:
-    if spec.max_batch_size == 0:
-        return
-    for name, array in outputs.items():
-        if array.shape[:1] != (size,):
+def _check(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) -> None:
+    for tensor in spec.outputs:
+        shape = outputs[tensor.name].shape
+        text = f"{spec.onnx_path}: output {tensor.name!r} has shape {list(shape)}"
+        if spec.max_batch_size and shape[:1] != (size,):
             raise StartupError(
-                f"{spec.onnx_path}: output {name!r} has shape {list(array.shape)} for a batch of"
-                f" {size}; expected {size} rows first (where the model has them elsewhere, set"
-                f" rnnserve.batch_axis.{name})"
+                f"{text} for a batch of {size}; expected {size} rows first (where the model has"
+                f" them elsewhere, set rnnserve.batch_axis.{tensor.name})"
+            )
+        if len(shape) != len(tensor.shape):
+            raise StartupError(
+                f"{text}; expected {len(tensor.shape)} axes, as the configuration and the graph"
+                f" have {list(tensor.shape)}"
             )
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from server.repository.parameters import CONSTANT
-from server.repository.problem import Problem, there_is
+from server.repository.problem import Problem
 from server.repository.spec import FixedInput, StateSpec
-from server.repository.tensors import Declared, agree, check_type, datatype_of, resolve
+from server.repository.tensors import Declared, agree, check_type, datatype_of, find, resolve
 from server.repository.values import parse_value
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ def take_constants(
     fixed, kept = [], []
     for name, text in parameters.constants.items():
         label = f"parameters: {CONSTANT}{name}"
-        tensor = model.inputs.get(name)
-        if tensor is None:
-            listed = there_is(model.required, name)
-            raise Problem(f"{label}: the model has no such input; it has: {listed}")
+        tensor = find(model.inputs, name, label)
         entry = declared.get(name)
         if text == SESSION:
             kept.append(_kept(entry, tensor, label, config.max_batch_size))

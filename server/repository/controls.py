@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from server import datatypes
-from server.repository.problem import Problem, there_is
+from server.repository.problem import Problem
 from server.repository.spec import ControlSpec, TensorSpec
-from server.repository.tensors import datatype_of
+from server.repository.tensors import datatype_of, find
 from server.stubs.inference import model_config_pb2 as pb
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def _control(
     signal = _SIGNALS.get(control.kind)
     if signal is None:
         raise Problem(f"{label}: kind {control.kind} is not known")
-    tensor = model.inputs.get(name)
-    if tensor is None:
-        listed = there_is(model.required, name)
-        raise Problem(f"{label}: the model has no such input; it has: {listed}")
+    tensor = find(model.inputs, name, label)
     values: list[float] = []
     if signal == "id":
         datatype = _id_type(control, label)

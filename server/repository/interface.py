@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from server import datatypes
 from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
 from server.repository.tensors import Declared, datatype_of, tensor_spec
@@ -68,6 +68,8 @@ def input_specs(
     config: ModelConfig, model: OnnxFile, parameters: Parameters
 ) -> tuple[TensorSpec, ...]:
     """What requests carry, in the configuration's order. Raises Problem."""
+    axes = {entry.name: parameters.tensor_axes.get(entry.name, 0) for entry in config.input}
+    specs = _tensor_specs(config.input, "input", model.inputs, axes, config, parameters)
     for entry in config.input:
         if entry.optional != (entry.name in parameters.defaults):
             key = f"{DEFAULT}{entry.name}"
@@ -76,8 +78,7 @@ def input_specs(
                 if entry.optional
                 else f"parameters: {key}: expected optional: true in input {entry.name!r}"
             )
-    axes = {entry.name: parameters.tensor_axes.get(entry.name, 0) for entry in config.input}
-    return _tensor_specs(config.input, "input", model.inputs, axes, config, parameters)
+    return specs
 
 
 def output_specs(
@@ -114,11 +115,31 @@ def _tensor_specs(
             dims=entry.dims,
             batch_axis=axes.get(entry.name, 0) if config.max_batch_size else None,
             max_batch_size=config.max_batch_size,
+            axis_key=f"{TENSOR_AXIS}{entry.name}",
         )
         default = parameters.defaults.get(entry.name) if direction == "input" else None
         time_axis = parameters.time_axes.get(entry.name)
         specs[entry.name] = tensor_spec(declared, graph, time_axis, default)
     return tuple(specs.values())
+
+
+def describe(
+    config: ModelConfig,
+    inputs: tuple[TensorSpec, ...],
+    constants: tuple[StateSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+) -> None:
+    """Makes `input` and `output` say what requests may carry and answers do, the shapes as exact as
+    they are known: clients hold them against the model's metadata. `inputs` and `outputs` are in
+    the configuration's order.
+    """
+    first = 1 if config.max_batch_size else 0
+    entries: list[ModelInput | ModelOutput] = [*config.input, *config.output]
+    for entry, tensor in zip(entries, (*inputs, *outputs), strict=True):
+        entry.dims[:] = tensor.shape[first:]
+    for constant in constants:
+        data_type = datatypes.BY_NAME[constant.datatype].config
+        config.input.add(name=constant.name, data_type=data_type, dims=constant.shape)
 
 
 def check_roles(model: OnnxFile, roles: Iterable[tuple[str, str]]) -> None:
@@ -144,36 +165,3 @@ def check_batch(spec: ModelSpec) -> None:
             f"max_batch_size: {spec.max_batch_size}, but nothing that a request carries or a"
             " session keeps has a batch axis; expected max_batch_size: 0"
         )
-
-
-def piece_of(inputs: tuple[TensorSpec, ...]) -> int | None:
-    """How many timesteps a piece of a request may have: 1 where the graph is for a single one, None
-    for any number. Raises Problem for a model that cannot be cut.
-    """
-    sizes = {
-        tensor.name: tensor.shape[tensor.time_axis]
-        for tensor in inputs
-        if tensor.time_axis is not None
-    }
-    if not sizes:
-        raise Problem("parameters: rnnserve.may_be_cut: no input has a rnnserve.time_axis")
-    if set(sizes.values()) in ({-1}, {1}):
-        return None if -1 in sizes.values() else 1
-    name, size = next((name, size) for name, size in sizes.items() if size != -1)
-    raise Problem(
-        f"parameters: rnnserve.may_be_cut: input {name!r} has {size} timesteps; expected any number"
-        " (-1), or 1 in every input that has them"
-    )
-
-
-def of_any_length(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """The tensors as a request sees them whose pieces are single timesteps."""
-    return tuple(
-        replace(
-            tensor,
-            shape=tuple(
-                -1 if axis == tensor.time_axis else size for axis, size in enumerate(tensor.shape)
-            ),
-        )
-        for tensor in tensors
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from server.errors import StartupError
 from server.repository import scan
-from server.repository.config import METADATA_KEY, MODEL_FILE, fill_in, parse, read_text
+from server.repository.config import IDLE_US, METADATA_KEY, MODEL_FILE, fill_in, parse, read_text
 from server.repository.constants import take_constants
 from server.repository.controls import control_specs
 from server.repository.fields import check_fields
@@ -17,21 +17,23 @@ from server.repository.interface import (
     check_batch,
     check_roles,
     derive_tensors,
+    describe,
     input_specs,
-    of_any_length,
     output_specs,
-    piece_of,
 )
 from server.repository.onnx_file import read_onnx
 from server.repository.parameters import check_axes, check_names, read_parameters
+from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from server.repository.onnx_file import OnnxFile
+    from server.repository.spec import FixedInput, StateSpec
     from server.stubs.inference.model_config_pb2 import ModelConfig
 
 
@@ -122,20 +124,18 @@ def _spec(
     piece = piece_of(inputs) if parameters.may_be_cut else None
     if piece is not None:
         inputs, outputs = of_any_length(inputs), of_any_length(outputs)
-    digest = hashlib.sha256(model.sha256 + config_text.encode())
-    for constant in fixed:  # its value may stand in a file
-        digest.update(constant.value.tobytes())
+    describe(config, inputs, constants, outputs)
     spec = ModelSpec(
         name=config.name,
         version=version,
         onnx_path=path,
-        digest=digest.hexdigest(),
+        digest=_digest(model, config_text, fixed, states),
         max_batch_size=config.max_batch_size,
         inputs=inputs,
         outputs=outputs,
         states=states,
         constants=constants,
-        idle_s=config.sequence_batching.max_sequence_idle_microseconds / 1e6,
+        idle_s=(config.sequence_batching.max_sequence_idle_microseconds or IDLE_US) / 1e6,
         may_be_cut=parameters.may_be_cut,
         piece=piece,
         config=config,
@@ -144,3 +144,16 @@ def _spec(
     )
     check_batch(spec)
     return spec
+
+
+def _digest(
+    model: OnnxFile, config_text: str, fixed: Iterable[FixedInput], states: Iterable[StateSpec]
+) -> str:
+    """Of all that decides what the model does: values may stand in files of their own."""
+    digest = hashlib.sha256(model.sha256 + config_text.encode())
+    for constant in fixed:
+        digest.update(constant.value.tobytes())
+    for state in states:
+        if state.initial.any():
+            digest.update(state.initial.tobytes())
+    return digest.hexdigest()

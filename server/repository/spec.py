@@ -96,7 +96,8 @@ class ModelSpec:
 
     `may_be_cut`: running a request in pieces of consecutive timesteps, the state carried from
     piece to piece, gives the same as running it whole. `idle_s` is the time without a request
-    after which a session ends. `digest` is the SHA-256 of model and configuration.
+    after which a session ends. `digest` is the SHA-256 of model, configuration and the files
+    that they name.
     """
 
     name: str

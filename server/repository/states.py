@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from server.repository.parameters import BATCH_AXIS, STATE
 from server.repository.problem import Problem
 from server.repository.spec import StateSpec
 from server.repository.tensors import Declared, agree, resolve
@@ -91,6 +92,7 @@ def _declared(
         dims=state.dims,
         batch_axis=batch_axis,
         max_batch_size=max_batch_size,
+        axis_key=f"{STATE}{state.input_name}{BATCH_AXIS}",
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import TensorProto
 
 from server import datatypes
-from server.repository.parameters import DEFAULT
+from server.repository.parameters import CONSTANT, DEFAULT, TIME_AXIS
 from server.repository.problem import Problem, there_is
 from server.repository.spec import TensorSpec
 from server.repository.values import parse_number
@@ -28,7 +28,8 @@ class Declared:
     """A tensor as the configuration has it. `label` is how messages call it.
 
     `dims` are without the batch axis, which stands at `batch_axis`; None where there is none.
-    `direction` is "input" or "output".
+    `direction` is "input" or "output". `axis_key` is the parameter that puts the batch axis
+    elsewhere; empty: none does.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Declared:
     dims: Sequence[int]
     batch_axis: int | None
     max_batch_size: int
+    axis_key: str = ""
 
 
 def tensor_spec(
@@ -51,17 +53,20 @@ def tensor_spec(
     """
     datatype, dims = resolve(declared, graph)
     shape = dims if declared.batch_axis is None else (-1, *dims)
-    if time_axis is not None and not len(shape) - len(dims) <= time_axis < len(shape):
+    first = len(shape) - len(dims)  # of the axes that are not the batch
+    if time_axis is not None and not first <= time_axis < len(shape):
+        axes = f"an axis from {first} to {len(shape) - 1}" if dims else "none"
+        batch = "" if declared.batch_axis is None else ", of which axis 0 is the batch"
         raise Problem(
-            f"parameters: rnnserve.time_axis.{declared.name}: {time_axis}; the shape with the batch"
-            f" axis is {list(shape)}"
+            f"parameters: {TIME_AXIS}{declared.name}: {time_axis}; expected {axes} of the shape"
+            f" {list(shape)}{batch}"
         )
     spec = TensorSpec(declared.name, datatype.name, datatype.dtype, shape, time_axis)
     if declared.batch_axis:
         spec = replace(spec, graph_axis=declared.batch_axis)
     if default is None:
         return spec
-    return replace(spec, default=_default(spec, default, datatype, len(shape) - len(dims)))
+    return replace(spec, default=_default(spec, default, datatype, first))
 
 
 def _default(spec: TensorSpec, text: str, datatype: datatypes.Datatype, first: int) -> NDArray[Any]:
@@ -79,14 +84,20 @@ def resolve(
     declared: Declared, graph: Mapping[str, GraphTensor]
 ) -> tuple[datatypes.Datatype, Shape]:
     """The datatype and the dims, as exact as configuration and graph together have them."""
-    label, tensor = declared.label, graph.get(declared.name)
-    if tensor is None:
-        names = (other.name for other in graph.values() if not other.optional)
-        listed = there_is(names, declared.name)
-        raise Problem(f"{label}: the model has no such {declared.direction}; it has: {listed}")
+    label, tensor = declared.label, find(graph, declared.name, declared.label, declared.direction)
     datatype = datatype_of(tensor, label)
     check_type(declared.data_type, datatype, label)
     return datatype, _dims(declared, tensor.shape)
+
+
+def find(
+    graph: Mapping[str, GraphTensor], name: str, label: str, direction: str = "input"
+) -> GraphTensor:
+    """The model's input or output of that name. Raises Problem."""
+    if name not in graph:
+        listed = there_is((other.name for other in graph.values() if not other.optional), name)
+        raise Problem(f"{label}: the model has no such {direction}; it has: {listed}")
+    return graph[name]
 
 
 def datatype_of(tensor: GraphTensor, label: str) -> datatypes.Datatype:
@@ -137,7 +148,7 @@ def _dims(declared: Declared, shape: Shape | None) -> Shape:
         raise Problem(f"{label}: the model has {list(shape)}; expected no axis of size 0")
     if axis is None:
         return together
-    _check_batch_axis(declared, shape[axis])
+    _check_batch_axis(declared, shape)
     return together[:axis] + together[axis + 1 :]
 
 
@@ -150,21 +161,40 @@ def _why(declared: Declared, dims: Shape, shape: Shape) -> str:
         return has if counted else f"{has}: with max_batch_size: 0 dims count every axis"
     has += f", of which axis {declared.batch_axis} is the batch"
     if agree(dims, shape) is None:
-        return has
-    is_input = declared.label.startswith("input")  # and no state
-    constant = f" or a parameter rnnserve.constant.{declared.name}" if is_input else ""
+        return has + _elsewhere(declared, shape)
     return (
         f"{has}; dims are without it. For a model without a batch axis: expected"
-        f" max_batch_size: 0{constant}"
+        f" max_batch_size: 0{_constant(declared)}"
     )
 
 
-def _check_batch_axis(declared: Declared, size: int) -> None:
+def _constant(declared: Declared) -> str:
+    """What else an input may be, other than a state."""
+    is_input = declared.label.startswith("input")
+    return f" or a parameter {CONSTANT}{declared.name}" if is_input else ""
+
+
+def _elsewhere(declared: Declared, shape: Shape) -> str:
+    """The axis that may have been meant, where the dims fit the model without it."""
+    dims = tuple(declared.dims)
+    for size, axis in sorted((size, axis) for axis, size in enumerate(shape) if size in (-1, 1)):
+        fits = agree((*dims[:axis], -1, *dims[axis:]), shape) is not None
+        if declared.axis_key and axis != declared.batch_axis and fits:
+            alone = " with max_batch_size: 1" if size == 1 != declared.max_batch_size else ""
+            key = f"{declared.axis_key}: {axis}{alone}"
+            return f"; or if axis {axis} is the batch, a parameter {key}"
+    return ""
+
+
+def _check_batch_axis(declared: Declared, shape: Shape) -> None:
     """An output that exporters gave a fixed size by mistake is looked at when the model runs."""
+    assert declared.batch_axis is not None
+    size = shape[declared.batch_axis]
     if declared.direction == "output" or size == -1 or size == declared.max_batch_size == 1:
         return
     expected = "max_batch_size: 1" if size == 1 else "max_batch_size: 0 with dims that count it"
     raise Problem(
         f"{declared.label}: the model's batch axis is fixed at {size}; expected one of any size for"
         f" max_batch_size: {declared.max_batch_size}, or {expected}"
+        f"{_constant(declared)}{_elsewhere(declared, shape)}"
     )

@@ -48,7 +48,7 @@ def parse_number(text: str, label: str, datatype: Datatype) -> NDArray[Any]:
 def _from_json(text: str) -> NDArray[Any] | None:
     try:
         array = np.array(json.loads(text))
-    except ValueError:  # not JSON, or a list whose rows differ in length
+    except (ValueError, RecursionError):  # not JSON, or a list whose rows differ in length
         return None
     return array if array.dtype.kind in _NUMBER_KINDS else None
 
@@ -58,12 +58,13 @@ def _read(name: str, label: str, directory: Path) -> NDArray[Any]:
         raise Problem(f"{label}: {name!r}; expected a file in {directory.name}/")
     path = directory / name
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise Problem(f"{label}: {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError):
-        raise Problem(f"{label}: {path}: expected an array of numbers, as numpy.save has") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in _NUMBER_KINDS:
+    except (ValueError, EOFError, MemoryError):
+        array = None
+    if array is None or array.dtype.kind not in _NUMBER_KINDS:
         raise Problem(f"{label}: {path}: expected an array of numbers, as numpy.save has")
     return array
 

@@ -54,13 +54,15 @@ def open_session(
     batch_size = message.batch_size or 1
     model.check_batch_size(batch_size)
     states = decode_states(model, batch_size, message.initial_state)
-    constants = decode_constants(model, batch_size, message.constants)
     source = None
     if message.HasField("states_of"):
         if states is not None:
             raise InvalidRequest("expected initial_state or states_of, got both")
         wanted = message.states_of
         source = Source(find(wanted), model, batch_size, wanted.states)
+    constants = source.constants if source and not message.constants else None
+    if constants is None:
+        constants = decode_constants(model, batch_size, message.constants)
     if not 0 <= message.idle_ttl_s < math.inf:
         raise InvalidRequest(
             "idle_ttl_s must be a finite number of seconds, or 0 for the model's own, "
@@ -74,7 +76,7 @@ def open_session(
         token=secrets.token_urlsafe(24),
     )
     session.constants = constants or None
-    write = Write(states=to_write(session, states), start=True)
+    write = Write(states=to_write(session, states), start=True, initial=states is None)
     return Action(session, write, Done, lambda _: opened(session), source)
 
 

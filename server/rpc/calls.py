@@ -86,11 +86,14 @@ def _submit(session: Session, request: Request, source: Source | None) -> None:
 
 
 def _cancel(session: Session, request: Request) -> None:
-    """Nobody waits for `request` any more. If it was to open the session and what comes before the
-    first step is not done, nobody will ever use that session.
+    """Nobody waits for `request` any more. A session that it was to open is closed if nobody can
+    use it: its key is in the answer, unless the request is a first step, whose sender knows the id;
+    but where something comes before that step, the session has not begun.
     """
     waiting = session.pending
-    opening = request.start and waiting and not isinstance(waiting[0], Step)
+    opening = request.start and (
+        not isinstance(request, Step) or (waiting and not isinstance(waiting[0], Step))
+    )
     session.home.cancel(session, request)
     if opening and not session.closed:
         session.home.close(session)

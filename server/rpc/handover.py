@@ -16,7 +16,7 @@ from server.rpc.states import to_write
 from server.serving import home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from server.core.requests import Arrays, Result
     from server.core.session import Session
@@ -27,7 +27,8 @@ class Source:
     """The session whose states another one, of `model`, is to begin with.
 
     `names` maps every state of the model to one of that session's; empty: by name where that
-    session has all of them, else in order. Raises InvalidRequest, SessionClosed.
+    session has all of them, else in order. A session of the same model has `constants` to offer,
+    too. Raises InvalidRequest, SessionClosed.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Source:
             )
         self._session = session
         self._theirs = _pairs(model, home_of(session), names)
+        self.constants = session.constants if home_of(session) is model else None
 
     def fetch(self, then: Callable[[Arrays | RequestError], None]) -> None:
         """The states by the model's names, after what the session was asked before, or what went
@@ -83,20 +85,32 @@ def begin(session: Session, first: Request, source: Source | None) -> None:
     if isinstance(first, Write):
         write = first
     else:
-        write = Write(answer=note, start=True, states=to_write(session, None))
+        write = Write(answer=note, start=True, initial=True, states=to_write(session, None))
         requests.insert(0, write)
-    home = home_of(session)
-    if source is None:
+    if source is not None:
+        return _behind(source, session, write, requests, note)
+    try:
         for request in requests:
-            home.submit(session, request)
-        return
+            session.home.submit(session, request)
+    except RequestError as error:  # the one before may have failed at once
+        raise (failed[0] if failed else error) from None
 
+
+def _behind(
+    source: Source,
+    session: Session,
+    write: Write,
+    requests: Iterable[Request],
+    note: Callable[[Result], None],
+) -> None:
+    """Submit `requests`, which wait until `write`, one of them, has the states of `source`."""
+    home = home_of(session)
     hold = Read(answer=note, start=True)
 
     def release(result: Arrays | RequestError) -> None:
         if isinstance(result, RequestError):
             return home.release(session, hold, result)
-        write.states = to_write(session, result)
+        write.states, write.initial = to_write(session, result), False
         home.release(session, hold, None)
 
     home.hold(session, hold)

@@ -111,8 +111,10 @@ def encode(
 
 
 def _rows(model: ServedModel, constants: list[InputTensor]) -> int:
-    """The batch size that constants tell."""
-    return constants[0].shape[0] if model.batched and constants and constants[0].shape else 1
+    """The batch size that constants tell. Raises InvalidRequest."""
+    rows = constants[0].shape[0] if model.batched and constants and constants[0].shape else 1
+    model.check_batch_size(rows)
+    return rows
 
 
 def _constants(

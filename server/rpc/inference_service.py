@@ -134,12 +134,14 @@ class Inference:
             self._model, request, goes_on.batch_size if goes_on else None
         )
         self._batch_size = inputs.batch_size
-        if self._model.constants:
-            names = [tensor.name for tensor in request.inputs]
-            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
         self.source = sequences.source_of(
             serving, self._model, self._sequence, inputs.batch_size or 1
         )
+        if self.source and not self._constants:
+            self._constants = self.source.constants or {}
+        if self._model.constants:
+            names = [tensor.name for tensor in request.inputs]
+            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
         self.step = Step(
             inputs=inputs.arrays,
             timesteps=inputs.timesteps,

@@ -69,6 +69,18 @@ async def test_aclose_waits_at_once(client, fake):
             await anext(stream)
 
 
+async def test_leaving_after_the_last_item_loses_no_answer(client):
+    """The end of the items may be on its way then."""
+    items = [ONE] * 5
+    for _ in range(100):
+        async with client.session("sums") as session:
+            stream = session.stream(items)
+            await anext(stream)
+            await stream.aclose()
+            counted = session.step_count
+            assert (await session.get_states())["total"][0, 0] == counted
+
+
 async def test_leaving_while_an_item_is_awaited_cancels_the_wait(client):
     cancelled = False
 

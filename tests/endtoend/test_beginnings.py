@@ -234,6 +234,8 @@ def test_from_encoder_to_decoder(client: Any) -> None:
         named = client.session("decoder", constants=[2, 3], states_of=(encoder, {"d": "h"}))
         with named as decoder:
             assert decoder.states["d"].tolist() == [h.tolist()]
+            with client.session("decoder", states_of=decoder) as other:  # its constants, too
+                assert other.step(X).tolist() == fold(h, X * [2, 3])[-1].tolist()
         with client.session("encoder", states_of=encoder) as other:
             other.step(X)
             assert other.states["h"].tolist() == fold(h, X)[-1:].tolist()
@@ -288,7 +290,8 @@ def test_by_tritonclient(served: Any, script: Any) -> None:
     process = script("triton_beginnings.py", served.grpc)
     seen = json.loads(process.communicate(timeout=60)[0])
     assert process.returncode == 0
-    assert seen["inputs"] == ["x", "mask", "gain"]
+    inputs = [["x", "INT64", [-1, -1, 2]], ["mask", "BOOL", [-1, -1]], ["gain", "INT64", [-1, 2]]]
+    assert seen["inputs"] == [inputs, inputs]
     h = fold([0, 0], X[:2])[-1]
     first = fold(h, X[:2] * [2, 3])
     second = fold(first[-1], X[:2] * [2, 3])

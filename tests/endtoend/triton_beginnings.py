@@ -42,8 +42,17 @@ def main() -> None:
         for request in requests:
             client.async_stream_infer(**request)
         streamed = [results.get(timeout=20) for _ in requests]
-        metadata = client.get_model_metadata("decoder", as_json=True)
-    names = [tensor["name"] for tensor in metadata["inputs"]]
+        metadata = client.get_model_metadata("decoder")
+        config = client.get_model_config("decoder").config
+    # load generators look every input of the one up in the other
+    names = [
+        [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.inputs],
+        [
+            (tensor.name, triton.model_config_pb2.DataType.Name(tensor.data_type)[5:],
+             [-1, *tensor.dims])
+            for tensor in config.input
+        ],
+    ]  # fmt: skip
     outputs = [[result.as_numpy("y") for result in way] for way in (got, streamed)]
     shown = [[None if y is None else y.tolist() for y in way] for way in outputs]
     print(json.dumps({"inputs": names, "outputs": shown}))

@@ -130,7 +130,7 @@ def test_a_short_training_beats_the_nearest_mean_of_a_digit(
 ) -> None:
     """And what came out is exported, proven with test images, and served without states."""
     outcome = trained(data, tmp_path / "run", epochs=4)
-    exported = export_run(tmp_path / "run", tmp_path / "repository")
+    (exported,) = export_run(tmp_path / "run", tmp_path / "repository")
 
     assert outcome.test > 0.86 > 8 * outcome.baseline
     assert exported.proof.passed
@@ -158,4 +158,4 @@ def test_same_seed_same_weights(data: tuple[Images, Images, Images], tmp_path: P
 def test_the_untrained_model_passes_the_proof(task: Digits, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = task.model()
-    assert export.install(model, export.to_onnx(model), tmp_path).proof.passed
+    assert export.install(model, tmp_path).proof.passed

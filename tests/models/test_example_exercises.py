@@ -140,7 +140,7 @@ def test_a_short_training_beats_what_has_no_memory(
 ) -> None:
     """And what came out is exported, proven with sessions of the test set."""
     outcome = trained(data, tmp_path / "run", sessions=7 * BATCH_SIZE, epochs=2)
-    exported = export_run(tmp_path / "run", tmp_path / "repository")
+    (exported,) = export_run(tmp_path / "run", tmp_path / "repository")
 
     assert outcome.test > 0.55 > 0.473 > outcome.baseline
     assert exported.proof.passed
@@ -151,7 +151,7 @@ def test_a_short_training_beats_what_has_no_memory(
 def test_the_untrained_model_passes_the_proof(task: Exercises, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = stateless(task.model())
-    assert export.install(model, export.to_onnx(model), tmp_path).proof.passed
+    assert export.install(model, tmp_path).proof.passed
 
 
 def test_same_seed_same_weights(data: tuple[Sessions, ...], tmp_path: Path) -> None:

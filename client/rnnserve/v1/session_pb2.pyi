@@ -209,11 +209,13 @@ class OpenSessionRequest(google.protobuf.message.Message):
 
     @property
     def constants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
-        """(batch_size, …), every constant of the model"""
+        """(batch_size, …), every constant of the model, or"""
 
     @property
     def states_of(self) -> Global___StatesOf:
-        """instead of `initial_state`"""
+        """none with `states_of` of the same model: then its own
+        instead of `initial_state`
+        """
 
     def __init__(
         self,

@@ -119,9 +119,10 @@ def test_start_is_true_once_after_opening_and_after_each_reset() -> None:
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ({"start": True}, 1),  # opening, whatever it opens with
+        ({"start": True}, 0),  # opening with states that somebody gives
+        ({"start": True, "initial": True}, 1),  # opening with constants alone
         ({"initial": True}, 1),  # a reset that writes constants along
-        ({}, 0),  # states that somebody gives: the sequence goes on from them
+        ({}, 0),  # the sequence goes on from what is given
     ],
 )
 def test_states_that_are_written(how: dict[str, Any], expected: int) -> None:

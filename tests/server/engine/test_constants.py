@@ -298,6 +298,9 @@ REFUSED = [
     ("nowhere.npy", FLOAT, [], "constants/nowhere.npy: No such file or directory"),
     ("text.npy", FLOAT, [], "constants/text.npy: expected an array of numbers, as numpy.save has"),
     ("words.npy", FLOAT, [], "constants/words.npy: expected an array of numbers"),
+    ("zip.npy", FLOAT, [], "constants/zip.npy: expected an array of numbers, as numpy.save has"),
+    ("huge.npy", FLOAT, [], "constants/huge.npy: expected an array of numbers, as numpy.save has"),
+    ("[" * 5000 + "]" * 5000, FLOAT, [], f"'{'[' * 60} …'; expected a number, true, false, a list"),
     ("half.npy", INT64, [1], "'half.npy': 0.5 is no INT64"),
     ("session", FLOAT, ["n", "k"], "dims [-1]; expected sizes: a session keeps so many"),
     (
@@ -324,6 +327,10 @@ def test_what_is_refused(
     save(path, "half.npy", np.array([0.5]))
     save(path, "words.npy", np.array(["a", "b"]))
     (path / "constants" / "text.npy").write_text("1 2 3")
+    (path / "constants" / "zip.npy").write_bytes(b"PK\x03\x04 and nothing else")
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
+    with (path / "constants" / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(StartupError) as caught:
         load(path)
     start = f"{path / 'config.pbtxt'}: parameters: rnnserve.constant.c: "

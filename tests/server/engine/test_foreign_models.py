@@ -541,3 +541,16 @@ def test_outputs_whose_batch_axis_the_exporter_forgot(
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].dim_value = 1
     compare(make_model("m", config(4, state("FP32", [2])), model))
+
+
+def test_an_output_with_another_number_of_axes(make_model: MakeModel) -> None:
+    """The configuration says so, and the graph does not tell."""
+    more = """
+    input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
+    output { name: "y" data_type: TYPE_FP32 dims: [ -1, 2 ] }
+    """
+    text = config(4, state("FP32", [2]), more=more + parameter("time_axis.y", "1"))
+    [spec] = load(make_model("m", text, counter(known=False)))
+    expected = r"model.onnx: output 'y' has shape \[1, 2\]; expected 3 axes, as .* \[-1, -1, 2\]$"
+    with pytest.raises(StartupError, match=expected):
+        Engine(spec, provider="cpu", rows=9)

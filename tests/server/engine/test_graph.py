@@ -94,13 +94,29 @@ def test_an_old_opset_that_cannot_be_converted_is_refused(
     make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
 ) -> None:
     """BatchNormalization has lost its attribute `spatial`."""
-    mixed_model.opset_import[0].version = 8
     node = onnx.helper.make_node("BatchNormalization", [*"xxxxx"], ["unused"], spatial=0)
-    mixed_model.graph.node.append(node)
-    path = make_model("mixed", mixed_config, mixed_model)
+    text = conversion_error(make_model, mixed_model, mixed_config, node)
+    assert "spatial" in text
+
+
+def test_an_old_graph_that_does_not_hold_together_is_refused(
+    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
+) -> None:
+    node = onnx.helper.make_node("Neg", ["nothing"], ["unused"])
+    text = conversion_error(make_model, mixed_model, mixed_config, node)
+    assert "(Input nothing is undefined!)" in text
+
+
+def conversion_error(
+    make_model: MakeModel, model: onnx.ModelProto, config: str, node: onnx.NodeProto
+) -> str:
+    """Of the model as one of opset 8 with one more node."""
+    model.opset_import[0].version = 8
+    model.graph.node.append(node)
+    path = make_model("mixed", config, model)
     with pytest.raises(StartupError) as caught:
         Engine(load(path)[0], provider="cpu", rows=9)
     text = str(caught.value)
     assert text.startswith(f"{path}/1/model.onnx: opset 8; expected 11 or newer, and onnx cannot")
-    assert "spatial" in text
     assert text.endswith("export the model anew with a newer opset")
+    return text

@@ -225,12 +225,14 @@ EDITS = [
     (
         'y" value { string_value: "1"',
         'y" value { string_value: "3"',
-        ": parameters: rnnserve.time_axis.y: 3; the shape with the batch axis is [-1, -1, 4]",
+        ": parameters: rnnserve.time_axis.y: 3; expected an axis from 1 to 2 of the shape [-1, -1,"
+        " 4], of which axis 0 is the batch",
     ),
     (
         'y" value { string_value: "1"',
         'y" value { string_value: "0"',
-        ": parameters: rnnserve.time_axis.y: 0; the shape with the batch axis is [-1, -1, 4]",
+        ": parameters: rnnserve.time_axis.y: 0; expected an axis from 1 to 2 of the shape [-1, -1,"
+        " 4], of which axis 0 is the batch",
     ),
     (
         'string_value: "true"',
@@ -275,7 +277,8 @@ def test_a_batch_axis_of_fixed_size(
     path = make_model("lstm", lstm_config, model)
     assert refusal(path).endswith(
         "input 'frames': the model's batch axis is fixed at 1; expected one of any size for"
-        " max_batch_size: 8, or max_batch_size: 1"
+        " max_batch_size: 8, or max_batch_size: 1 or a parameter rnnserve.constant.frames; or if"
+        " axis 1 is the batch, a parameter rnnserve.batch_axis.frames: 1"
     )
     one = lstm_config.replace("max_batch_size: 8", "max_batch_size: 1")
     assert load(make_model("one/lstm", one, model))[0].max_batch_size == 1

@@ -113,6 +113,29 @@ X = 'input { name: "x" data_type: TYPE_FP32 dims: [ %s ] }'
             " max_batch_size: 1, or max_batch_size: 0 with dims that count it",
         ),
         (
+            BATCH,
+            [6, "batch", 2],
+            config(4, "6, 2"),
+            "state 's': the model's batch axis is fixed at 6; expected one of any size for"
+            " max_batch_size: 4, or max_batch_size: 0 with dims that count it; or if axis 1 is the"
+            " batch, a parameter rnnserve.state.s.batch_axis: 1",
+        ),
+        (
+            BATCH,
+            [6, 1, 2],
+            config(4, "6, 2"),
+            "state 's': dims [6, 2]; the model has [6, 1, 2], of which axis 0 is the batch; or if"
+            " axis 1 is the batch, a parameter rnnserve.state.s.batch_axis: 1 with max_batch_size:"
+            " 1",
+        ),
+        (
+            [6, 2, "batch"],
+            BATCH,
+            config(4, "2", X % "6, 2"),
+            "input 'x': dims [6, 2]; the model has [6, 2, -1], of which axis 0 is the batch; or if"
+            " axis 2 is the batch, a parameter rnnserve.batch_axis.x: 2",
+        ),
+        (
             [2],
             BATCH,
             config(4, "2", X % "2"),

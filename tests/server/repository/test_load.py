@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from server.repository.load import load
+from server.stubs.inference.model_config_pb2 import DataType
 
 if TYPE_CHECKING:
     from tests.server.conftest import LstmModel, MakeModel
@@ -74,6 +75,20 @@ def test_a_size_in_the_graph_makes_a_free_dim_exact(
     assert spec.inputs[0].shape == (-1, -1, 3)
 
 
+def test_the_configuration_lists_what_requests_may_carry(
+    make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
+) -> None:
+    """As metadata does: constants of a session among it, and sizes that only the graph has."""
+    more = 'parameters { key: "rnnserve.constant.place" value { string_value: "session" } }'
+    text = mixed_config.replace("dims: [ 2 ]", "dims: [ -1 ]", 2)
+    [spec] = load(make_model("mixed", text + more, mixed_model))
+    listed = [(tensor.name, list(tensor.dims)) for tensor in spec.config.input]
+    assert listed == [("x", [2]), ("place", [])]
+    assert DataType.Name(spec.config.input[1].data_type) == "TYPE_INT64"
+    assert [list(tensor.dims) for tensor in spec.config.output] == [[2], []]
+    assert [tensor.name for tensor in spec.inputs] == ["x"]
+
+
 def test_outputs_may_be_left_out(
     make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
 ) -> None:
@@ -95,6 +110,7 @@ def test_a_model_without_states(make_model: MakeModel, affine_model: onnx.ModelP
     [spec] = load(make_model("affine", "max_batch_size: 4", affine_model))
     assert spec.states == ()
     assert spec.inputs[0].shape == (-1, 2)
+    assert spec.idle_s == 1.0  # it has sessions, too
     [whole] = load(make_model("whole", "max_batch_size: 0", affine_model))
     assert whole.inputs[0].shape == (-1, 2)
     assert list(whole.config.input[0].dims) == [-1, 2]  # no batch axis: the first is as any other
@@ -110,6 +126,9 @@ def test_initial_states_come_from_files(
     np.testing.assert_array_equal(h.initial, values)
     np.testing.assert_array_equal(c.initial, np.zeros(4))
     assert not h.initial.flags.writeable
+    before = load(path)[0].digest
+    (path / "initial_state" / "h0").write_bytes((values + 1).tobytes())
+    assert load(path)[0].digest != before
 
 
 def test_a_state_whose_batch_axis_is_not_first(

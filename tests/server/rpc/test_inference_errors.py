@@ -215,14 +215,14 @@ async def test_starting_anew_needs_no_more_room(make_rig: Any) -> None:
 
 async def test_a_refused_restart_leaves_the_live_sequence(make_rig: Any) -> None:
     """Limits are looked at before the old sequence is given up."""
-    rig = await make_rig(max_pending=1)
+    rig = await make_rig(hold="fold", max_pending=1)
+    rig.held["fold"].released.set()
     before = await start(rig)
-    blocking = np.zeros((1, 200, 2), np.int64)
-    first = await rig.arrived(
-        rig.inference.ModelInfer(rig.infer("fold", {"x": blocking}, 2, start=True))
-    )
+    rig.held["fold"].released.clear()
+    first = await rig.arrived(rig.inference.ModelInfer(rig.infer("fold", {"x": X}, 2, start=True)))
     call = rig.inference.ModelInfer(rig.infer("fold", {"x": X}, 1, start=True))
     await rig.refused(call, Code.RESOURCE_EXHAUSTED, "LimitReached")
+    rig.held["fold"].released.set()
     await first
     after = await rig.snapshot()
     assert {id: after.get(id) for id in before} == before

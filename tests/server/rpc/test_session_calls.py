@@ -205,6 +205,20 @@ async def test_a_cancelled_step_has_not_happened(make_rig: Any) -> None:
     assert (rig.array_of(answer.outputs[0]) == rig.fold(X[:, :2])[:, -1]).all()
 
 
+async def test_a_cancelled_opening_leaves_no_session(make_rig: Any) -> None:
+    """Although it is done: only its answer waits for the engine, which others keep busy."""
+    rig = await make_rig(hold="fold")
+    key = await rig.open()
+    step = await rig.arrived(rig.step(key, X[:, :1]))
+    opening = asyncio.ensure_future(rig.open())
+    await rig.until(lambda: len(rig.serving.sessions) == 2)
+    opening.cancel()
+    await rig.until(lambda: len(rig.serving.sessions) == 1)
+    rig.held["fold"].released.set()
+    assert (await step).step == 1
+    assert rig.serving.model("fold").scheduler.ledger.reserved_rows == 1
+
+
 async def test_idle_sessions_expire_and_say_so(rig: Any) -> None:
     key = await rig.open(idle_ttl_s=5.0, session_id="mine")
     other = await rig.open(idle_ttl_s=60.0)

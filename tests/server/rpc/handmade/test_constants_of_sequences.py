@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
+from server.errors import StepFailed
 from server.stubs.inference import grpc_service_pb2 as oip
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -134,16 +135,27 @@ async def test_constants_that_cannot_be_written_leave_no_sequence(rig: Any) -> N
     engine = rig.serving.model("decoder").driver.engine
 
     def fail(*_: Any) -> None:
-        raise RuntimeError("on purpose")
+        raise StepFailed("on purpose")
 
     engine.write = fail
     start = infer(rig, {"x": X, "gain": ONE}, start=True)
-    await rig.refused(start, grpc.StatusCode.INTERNAL, "InternalError")  # what went wrong first
+    error = await rig.refused(start, INVALID, "StepFailed")  # what went wrong first
+    assert error.details() == "on purpose"
     assert len(rig.serving.sessions) == 0
-    await rig.refused(opened(rig, ONE), grpc.StatusCode.INTERNAL, "InternalError")
+    await rig.refused(opened(rig, ONE), INVALID, "StepFailed")
     assert len(rig.serving.sessions) == 0
     del engine.write
     assert (await infer(rig, {"x": X, "gain": ONE}, start=True) == expected(X, 1)).all()
+
+
+@pytest.mark.parametrize("rows", [0, 9, 2**40])
+async def test_a_batch_size_that_no_session_has(rig: Any, rows: int) -> None:
+    """No input tells it, so the constant does."""
+    message = rig.infer("generator", {"stride": np.ones(1, np.int64)}, 1, start=True)
+    message.inputs[0].shape[0] = rows
+    error = await rig.refused(rig.inference.ModelInfer(message), INVALID, "InvalidRequest")
+    assert error.details() == f"batch size must be 1 to 8 for model 'generator', got {rows}"
+    assert len(rig.serving.sessions) == 0
 
 
 async def test_a_start_that_is_cancelled_while_they_wait_leaves_no_sequence(make_rig: Any) -> None:

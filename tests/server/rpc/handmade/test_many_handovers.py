@@ -54,7 +54,7 @@ async def test_everybody_gets_the_states_of_the_right_moment(make_rig: Any, seed
 
     await asyncio.gather(*(walk(number) for number in range(WALKS)))
     await rig.serving.idle()
-    # An answer that was under way when its call was cancelled leaves a session until it expires.
+    # Who cancels a call whose answer is on the wire does not get it, and the server cannot know.
     for session in rig.serving.sessions:
         assert session.phase.name == "IDLE"
         session.home.close(session)

@@ -73,6 +73,29 @@ async def test_the_same_model_by_name(rig: Any) -> None:
     assert await states(rig, other) == {"h": (27 * H + H).tolist()}
 
 
+async def test_the_same_model_shares_its_constants(rig: Any) -> None:
+    request = opening(rig, initial_state=[rig.tensor("d", H)])
+    first = (await rig.sessions.OpenSession(request)).session
+    wanted = pb.StatesOf(session=first)
+    request = pb.OpenSessionRequest(model_name="decoder", states_of=wanted)
+    second = (await rig.sessions.OpenSession(request)).session
+    request.constants.append(rig.tensor("gain", -GAIN))
+    third = (await rig.sessions.OpenSession(request)).session
+    await rig.sessions.CloseSession(pb.CloseSessionRequest(session=first))
+    assert (rig.array_of((await rig.step(second, X)).outputs[0]) == decoded(H)).all()
+    assert (rig.array_of((await rig.step(third, X)).outputs[0]) == decoded(H, -X)).all()
+    await rig.sessions.ResetStates(pb.ResetStatesRequest(session=second))
+    assert (rig.array_of((await rig.step(second, X)).outputs[0]) == decoded(1)).all()
+
+
+async def test_constants_of_another_model_are_not_its_own(rig: Any) -> None:
+    encoder = await encoded(rig)
+    request = pb.OpenSessionRequest(model_name="decoder", states_of=pb.StatesOf(session=encoder))
+    error = await rig.refused(rig.sessions.OpenSession(request), INVALID)
+    assert "model 'decoder' has the constants ['gain']" in error.details()
+    assert len(rig.serving.sessions) == 1
+
+
 async def test_as_the_request_says(rig: Any) -> None:
     swap = await rig.open(
         "swap", initial_state=[rig.tensor(n, np.array([[v, v]])) for n, v in (("a", 1), ("b", 2))]

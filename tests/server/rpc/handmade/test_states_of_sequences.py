@@ -56,6 +56,16 @@ async def test_a_number_goes_before_a_string(rig: Any) -> None:
     assert (y[:, -1] == decoded(H)).all()
 
 
+async def test_of_the_same_model_with_its_constants(rig: Any) -> None:
+    await infer(rig, "decoder", 1, start=True)
+    message = rig.infer("decoder", {"x": X}, 2, start=True)
+    message.parameters["rnnserve_states_of"].string_param = "decoder/1"
+    y = rig.outputs_of(await rig.inference.ModelInfer(message))["y"]
+    assert (y[:, -1] == decoded(decoded(1))).all()
+    y = (await infer(rig, "decoder", 2))["y"]
+    assert (y[:, -1] == decoded(decoded(decoded(1)))).all()
+
+
 async def test_in_an_inference_stream_without_waiting(make_rig: Any) -> None:
     rig = await make_rig(hold="encoder")
     call = rig.inference.ModelStreamInfer()
