@@ -13,7 +13,8 @@ from inspection.proof import prove
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inspection.findings import Choices, Findings
+    from inspection.choices import Choices
+    from inspection.findings import Findings
     from inspection.proof import Proof
 
 

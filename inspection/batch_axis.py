@@ -1,60 +1,42 @@
-"""Where the batch axis is: guessed from symbols, then tried.
+"""Where the batch axis is: guessed (axis_guesses.py), then tried.
 
-A guess says which axis of each state counts the rows; of inputs and outputs it is always the first.
-It holds if the rows of a batch of three, run for two steps, are the same as each alone.
+A guess holds if the rows of a batch are the same as each alone (rows.py), and still are with
+another size of whatever else may have any size.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from inspection import names
+from inspection.axis_guesses import batched_tensors, guesses, rows_of
 from inspection.roles import is_scalar
-from inspection.trial import (
-    Sizes,
-    StateGrows,
-    TrialFailed,
-    equal,
-    free,
-    row,
-    shape,
-    stacked,
-    variables,
-)
+from inspection.rows import ROWS, RowsDiffer, check_rows, output_axes
+from inspection.sizes import may_count_rows, others, working_sizes
+from inspection.trial import Sizes, StateGrows, TrialFailed, free
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection
 
-    from inspection.reading import Value
-    from inspection.trial import Arrays, Trial
-
-_ROWS = 3
-_MOST_GUESSES = 16
-_MOST_ELEMENTS = 4_000_000
-# For axes of any size that are neither batch nor given: what frames, filters and blocks measure.
-_COMMON_SIZES = (
-    *(1, 2, 3, 4, 5, 8, 16, 32, 64, 80, 128, 160, 256, 320, 400, 480, 512, 576, 640),
-    *(768, 800, 1024, 1280, 1600, 2048, 4096, 8000, 16000),
-)
+    from inspection.arrays import Axes
+    from inspection.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`axes` has the batch axis of each state by its input's name; None: no batch axis at all.
 
-    `variables` are those that count the rows. `sizes` has a size for every variable at which the
-    model runs, with one row. `why` is in words.
+    `tensors` has that of each input and output, where the graph has it. `variables` are those that
+    count the rows. `sizes` has a size for every variable at which the model runs, with one row.
+    At no other size does it run where a variable is in `fixed`. `why` is in words.
     """
 
-    axes: dict[str, int] | None
+    axes: Axes | None
     variables: frozenset[str]
     sizes: Sizes
     why: str
+    tensors: Axes = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
 
 
 def find(trial: Trial, given: Sizes) -> Batch:
@@ -63,163 +45,103 @@ def find(trial: Trial, given: Sizes) -> Batch:
     Raises TrialFailed if the model runs at none of the sizes.
     """
     obstacle = _obstacle(trial)
-    if obstacle is None:
-        obstacle = "no choice of axes gave each row what it gets alone"
-        for axes in itertools.islice(_guesses(trial), _MOST_GUESSES):
-            rows = _row_variables(trial, axes)
-            try:
-                sizes = working_sizes(trial, dict.fromkeys(rows, 1) | given)
-                if _rows_are_independent(trial, axes, rows, sizes):
-                    why = f"run and compared, the rows of a batch of {_ROWS} are as each alone"
-                    return Batch(axes, rows, sizes, why)
-            except TrialFailed as failure:
-                obstacle = f"a batch of {_ROWS} does not run: {failure}"
-    return without(trial, given, obstacle)
+    if obstacle is not None:
+        return without(trial, given, obstacle)
+    failures: list[tuple[str, TrialFailed]] = []
+    for guess in guesses(trial):
+        try:
+            return _tried(trial, guess, given)
+        except TrialFailed as failure:
+            name, axis = next(iter(guess.items()))
+            failures.append((f"axis {axis} of {name!r}", failure))
+    return without(trial, given, _why_none(failures))
 
 
 def without(trial: Trial, given: Sizes, why: str) -> Batch:
-    """No batch axis: whatever may count rows has size 1. Raises TrialFailed."""
+    """No batch axis: whatever may count rows has size 1, or the one at which the model runs.
+
+    Raises TrialFailed.
+    """
     tried = free([*trial.data, *trial.states])
-    known = {name: 1 for name in tried if _may_count_rows(trial, name)}
-    return Batch(None, frozenset(), working_sizes(trial, known | given), why)
+    known = {name: 1 for name in tried if may_count_rows(trial, name)}
+    try:
+        sizes = working_sizes(trial, known | given)
+    except StateGrows:
+        raise
+    except TrialFailed as failure:  # of a file whose states have a batch that is no 1
+        try:
+            sizes = working_sizes(trial, given)
+        except TrialFailed:
+            raise failure from None
+    left = [name for name in sizes if sizes[name] != 1 or name not in known]
+    fixed = frozenset(name for name in left if others(trial, sizes, name) is None)
+    return Batch(None, frozenset(), sizes, why, fixed=fixed)
 
 
-def unsettled(trial: Trial, batch: Batch, given: Mapping[str, int]) -> tuple[str, ...]:
+def unsettled(trial: Trial, batch: Batch, given: Collection[str]) -> tuple[str, ...]:
     """Axes of states whose size only somebody who knows the model can tell: it runs with another
     size just as well as with the one that was tried.
     """
     rows = batch.variables
     if batch.axes is None:
-        rows = frozenset(name for name in free(trial.states) if _may_count_rows(trial, name))
+        rows = frozenset(name for name in free(trial.states) if may_count_rows(trial, name))
     left = [name for name in free(trial.states) if name not in rows and name not in given]
-    found = []
-    for name in left:
-        try:
-            _check_step(trial, batch.sizes | {name: batch.sizes[name] + 1})
-        except TrialFailed:
-            continue
-        found.append(name)
-    return tuple(found)
-
-
-def _may_count_rows(trial: Trial, name: str) -> bool:
-    """By its name, or by its place in a state: the first axis, or the one before the last."""
-    places = (
-        (axis, len(dims))
-        for dims in map(variables, trial.states)
-        for axis, dim in enumerate(dims)
-        if dim == name
-    )
-    return names.sounds_like_batch(name) or any(a in (0, count - 2) for a, count in places)
-
-
-def working_sizes(trial: Trial, fixed: Sizes) -> Sizes:
-    """Sizes for all variables, `fixed` among them, at which a step runs. Raises TrialFailed."""
-    open_ones = [name for name in free([*trial.data, *trial.states]) if name not in fixed]
-    failure = TrialFailed("not tried")
-    for size in _COMMON_SIZES if open_ones else (1,):
-        sizes = fixed | dict.fromkeys(open_ones, size)
-        if _elements(trial, sizes) > _MOST_ELEMENTS:
-            break
-        try:
-            _check_step(trial, sizes)
-        except TrialFailed as error:
-            failure = error
-        else:
-            return sizes
-    raise failure
-
-
-def _check_step(trial: Trial, sizes: Sizes) -> None:
-    """Raises TrialFailed if a step does not run at these sizes, or changes the size of a state."""
-    before = trial.zeros(sizes)
-    _, after = trial.run(trial.draw(np.random.default_rng(0), sizes), before)
-    for name, array in after.items():
-        if array.shape != before[name].shape:
-            raise StateGrows(
-                f"state {name!r} goes in as {list(before[name].shape)} and comes out as"
-                f" {list(array.shape)}: a state must keep its size"
-            )
-
-
-def _elements(trial: Trial, sizes: Sizes) -> int:
-    return sum(math.prod(shape(value, sizes)) for value in (*trial.data, *trial.states))
+    return tuple(name for name in left if name not in batch.fixed)
 
 
 def _obstacle(trial: Trial) -> str | None:
     """What rules a batch axis out before anything is tried."""
-    for value in trial.data:
-        if is_scalar(value):
-            continue  # the same for the whole batch: see findings.py
-        if isinstance(variables(value)[0], int):
-            return f"the first axis of input {value.name!r} is fixed at {variables(value)[0]}"
-    for value in trial.states:
-        if not any(isinstance(dim, str) for dim in variables(value)):
-            return f"state {value.name!r} has no axis of any size"
-    if trial.start is not None and not any(isinstance(d, str) for d in variables(trial.start)):
+    states = {value.name for value in trial.states}
+    for value in batched_tensors(trial):
+        if not free([value]):
+            kind = "state" if value.name in states else "input"
+            return f"{kind} {value.name!r} is {value}, with no axis of any size"
+    if trial.start is not None and not free([trial.start]):
         return f"input {trial.start.name!r} is one flag for all rows"
-    if all(is_scalar(value) for value in trial.data):
-        return "no input has a first axis"
+    if all(is_scalar(value) for value in trial.data):  # the same for all rows: see findings.py
+        return "no input has an axis"
     return None
 
 
-def _guesses(trial: Trial) -> Iterator[dict[str, int]]:
-    """A batch axis for each state, the likeliest choice first."""
-    first = {str(variables(value)[0]) for value in trial.data if not is_scalar(value)}
-    choices = [_axes_by_likelihood(value, first) for value in trial.states]
-    for axes in itertools.product(*choices):
-        yield {v.name: axis for v, axis in zip(trial.states, axes, strict=True)}
-
-
-def _axes_by_likelihood(state: Value, first: set[str]) -> list[int]:
-    """The axes of any size: first one that the inputs count their rows with, then one called so,
-    then the one before the last, where every LSTM has it.
+def _why_none(failures: list[tuple[str, TrialFailed]]) -> str:
+    """Of all guesses that failed: that rows differ says more than that a wrong guess does not run,
+    and the likeliest guess says most.
     """
-    dims = variables(state)
-    axes = [axis for axis, dim in enumerate(dims) if isinstance(dim, str)]
-    return sorted(
-        axes,
-        key=lambda axis: (
-            dims[axis] not in first,
-            not names.sounds_like_batch(str(dims[axis])),
-            axis != len(dims) - 2,
-            axis,
-        ),
-    )
+    if not failures:
+        return "no choice of axes fits all inputs and states"
+    differ = [(where, f) for where, f in failures if isinstance(f, RowsDiffer)]
+    where, failure = (differ or failures)[0]
+    return f"with {ROWS} rows on {where} {'' if differ else 'it does not run: '}{failure}"
 
 
-def _row_variables(trial: Trial, axes: dict[str, int]) -> frozenset[str]:
-    rows = {str(variables(v)[0]) for v in trial.data if not is_scalar(v)}
-    return frozenset(rows | {str(variables(v)[axes[v.name]]) for v in trial.states})
+def _tried(trial: Trial, guess: Axes, given: Sizes) -> Batch:
+    """Raises TrialFailed if the guess is wrong."""
+    tensors = batched_tensors(trial)
+    rows = rows_of(tensors, guess)
+    states = {value.name: guess.pop(value.name) for value in trial.states}
+    view = trial.batch_first(guess)
+    sizes = working_sizes(view, dict.fromkeys(rows, 1) | given)
+    axes = guess | output_axes(view, rows, sizes)
+    view = trial.batch_first(axes)
+    check_rows(view, states, rows, sizes)
+    left = [name for name in sizes if name not in rows]
+    fixed = frozenset(n for n in left if not _may_vary(view, states, rows, sizes, n))
+    why = f"run and compared, the rows of a batch of {ROWS} are as each alone"
+    return Batch(states, rows, sizes, why, axes, fixed)
 
 
-def _rows_are_independent(
-    trial: Trial, axes: dict[str, int], rows: frozenset[str], sizes: Sizes
-) -> bool:
-    """Two steps of a batch against the same steps of each row. Raises TrialFailed."""
-    rng = np.random.default_rng(1)
-    many = sizes | dict.fromkeys(rows, _ROWS)
-    scalars = [value.name for value in trial.data if is_scalar(value)]
-    together, alone = trial.zeros(many), [trial.zeros(sizes) for _ in range(_ROWS)]
-    for _ in range(2):
-        parts = [trial.draw(rng, sizes) for _ in range(_ROWS)]
-        shared = {name: parts[0][name] for name in scalars}
-        own = [{n: a for n, a in part.items() if n not in shared} for part in parts]
-        answers, together = trial.run(stacked(own, {}) | shared, together)
-        if not _has_rows(answers) or not _has_rows(together, axes):
-            return False
-        for index, part in enumerate(parts):
-            expected, alone[index] = trial.run(part | shared, alone[index])
-            if not equal(row(answers, index, {}), expected):
-                return False
-            if not equal(row(together, index, axes), alone[index]):
-                return False
+def _may_vary(trial: Trial, axes: Axes, rows: frozenset[str], sizes: Sizes, name: str) -> bool:
+    """Whether the model runs with another size of `name`, the batch intact.
+
+    Raises RowsDiffer if it runs with one more of them and the batch is not.
+    """
+    other = others(trial, sizes, name)
+    if other is None:
+        return False
+    try:
+        check_rows(trial, axes, rows, other)
+    except RowsDiffer:
+        if other[name] == sizes[name] + 1:
+            raise
+        return False
     return True
-
-
-def _has_rows(arrays: Arrays, axes: dict[str, int] | None = None) -> bool:
-    places = axes or {}
-    return all(
-        array.ndim > places.get(name, 0) and array.shape[places.get(name, 0)] == _ROWS
-        for name, array in arrays.items()
-    )

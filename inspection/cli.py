@@ -13,7 +13,8 @@ from inspection.config import DEFAULT_IDLE_SECONDS, DEFAULT_MAX_BATCH_SIZE
 from inspection.errors import NotProven, Refused
 
 if TYPE_CHECKING:
-    from inspection.findings import Choices, Findings
+    from inspection.choices import Choices
+    from inspection.findings import Findings
     from inspection.proof import Proof
 
 NOT_PROVEN, REFUSED = 1, 2
@@ -61,7 +62,9 @@ def inspect(
         if model.is_dir():
             _inspect_entry(model, as_json)
         else:
-            choices = _choices(state, stateless, constant, size)
+            from inspection.choices import parse
+
+            choices = parse(state, stateless, constant, size)
             _inspect_file(model, choices, provider is Provider.CUDA, as_json)
 
 
@@ -88,8 +91,9 @@ def add(
     """Put an ONNX file into a model repository with a guessed configuration, and prove it."""
     with _one_line_errors():
         from inspection.adding import add as add_model
+        from inspection.choices import parse
 
-        choices = _choices(state, stateless, constant, size, batched=max_batch_size > 0)
+        choices = parse(state, stateless, constant, size, batched=max_batch_size > 0)
         entry, findings, proof = add_model(
             model,
             repository,
@@ -118,7 +122,8 @@ def _one_line_errors() -> Iterator[None]:
 def _inspect_file(path: Path, choices: "Choices", detailed: bool, as_json: bool) -> None:
     from inspection.findings import find
     from inspection.placement import placement_of
-    from inspection.report import as_dict, show
+    from inspection.report import show
+    from inspection.summary import as_dict, next_command
 
     findings = find(path, choices)
     placement = placement_of(findings.model.proto)
@@ -126,6 +131,7 @@ def _inspect_file(path: Path, choices: "Choices", detailed: bool, as_json: bool)
         typer.echo(json.dumps(as_dict(findings, placement), indent=2))
     else:
         _print(show(findings, placement, detailed))
+        _print(f"\nNext: {next_command(findings)}")  # on one line: it is there to be copied
 
 
 def _inspect_entry(directory: Path, as_json: bool) -> None:
@@ -143,45 +149,11 @@ def _inspect_entry(directory: Path, as_json: bool) -> None:
         _print(show_entry(specs))
 
 
-def _choices(
-    state: list[str] | None,
-    stateless: bool,
-    constant: list[str] | None,
-    size: list[str] | None,
-    *,
-    batched: bool = True,
-) -> "Choices":
-    from inspection.findings import Choices
-
-    pairs = tuple(_split("--state", text) for text in state or ())
-    if pairs and stateless:
-        raise Refused("--state and --stateless: expected one of the two")
-    return Choices(
-        pairs=pairs if pairs or stateless else None,
-        constants=dict(_split("--constant", text) for text in constant or ()),
-        sizes=dict(_size(text) for text in size or ()),
-        batched=batched,
-    )
-
-
-def _split(option: str, text: str) -> tuple[str, str]:
-    left, equals, right = text.partition("=")
-    if not (left and equals and right):
-        raise Refused(f"{option} {text}: expected NAME=VALUE")
-    return left, right
-
-
-def _size(option: str) -> tuple[str, int]:
-    name, text = _split("--size", option)
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise Refused(f"--size {option}: expected a whole number, 1 or more")
-    return name, int(text)
-
-
 def _print_added(entry: Path, findings: "Findings", proof: "Proof") -> None:
     lines: Iterable[str] = [
         *(f"state {pair.input} → {pair.output} ({pair.confidence})" for pair in findings.pairs),
         *(f"constant {c.name} = {c.text}: {c.why}" for c in findings.constants),
+        *(f"note: {note}" for note in findings.notes),
     ]
     if not findings.pairs:
         lines = [

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspection.errors import Refused
 from inspection.roles import START_TYPES
 
 if TYPE_CHECKING:
@@ -125,6 +124,14 @@ def _parameters(findings: Findings) -> Iterator[str]:
     for constant in findings.constants:
         yield _comment(f"The same for every request. {constant.why[0].upper()}{constant.why[1:]}.")
         yield _parameter(f"rnnserve.constant.{constant.name}", constant.configured)
+    tensors = {n: axis for n, axis in findings.batch.tensors.items() if axis != 0}
+    if tensors:
+        yield _comment(
+            "Where the batch axis is not the first of an input or output in the file; requests and"
+            " answers have it first all the same."
+        )
+    for name, axis in tensors.items():
+        yield _parameter(f"rnnserve.batch_axis.{name}", str(axis))
     axes = {n: axis for n, axis in (findings.batch.axes or {}).items() if axis != 0}
     if axes:
         yield _comment("Where the batch axis of a state is not the first.")
@@ -134,7 +141,7 @@ def _parameters(findings: Findings) -> Iterator[str]:
     if not time.inputs:
         return
     yield _comment(
-        "Which axis counts timesteps, the batch axis counted:"
+        "Which axis of a request counts timesteps, the batch axis counted:"
         f" {time.variable}, tried with 1, 2 and 3 of them."
     )
     for name, axis in {**time.inputs, **time.outputs}.items():
@@ -159,8 +166,7 @@ def _dims(dims: list[int]) -> str:
 
 
 def _type(value: Value) -> str:
-    if value.dtype not in _TYPES:
-        raise Refused(f"output {value.name!r} is {value}; expected numbers")
+    assert value.dtype is not None  # what has none is refused or left out
     return _TYPES[value.dtype]
 
 

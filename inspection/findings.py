@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inspection import batch_axis, names, reading, roles, states, time_axis
+from inspection.choices import check_sizes, named
 from inspection.errors import Refused
-from inspection.trial import StateGrows, Trial, TrialFailed, free, shape, variables
+from inspection.flow import Flow
+from inspection.trial import StateGrows, Trial, TrialFailed, batch_first, free, shape, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from inspection.batch_axis import Batch
+    from inspection.choices import Choices
     from inspection.reading import Model, Value
     from inspection.roles import Constant
     from inspection.states import Pair
@@ -25,23 +28,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """What somebody says instead of leaving it to the guess.
-
-    `pairs` are (input, output), None to guess; `sizes` are for axes of any size, by symbol or as
-    `input[axis]`; `batched` False: no batch axis, even where there is one.
-    """
-
-    pairs: tuple[tuple[str, str], ...] | None = None
-    constants: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    batched: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """`needs` are inputs without a value that only somebody who knows the model can give,
-    `needs_sizes` axes of states without a size.
+    `needs_sizes` axes of states without a size. `notes` tell in words what may be a mistake.
     """
 
     model: Model
@@ -52,6 +41,7 @@ class Findings:
     time: Time
     needs: tuple[str, ...]
     needs_sizes: tuple[str, ...]
+    notes: tuple[str, ...]
     output_ranks: Mapping[str, int]
 
     @property
@@ -66,8 +56,14 @@ class Findings:
 
     @property
     def served(self) -> list[Value]:
-        """What answers carry: the outputs that are no states; where there is no other, those."""
-        values = [value for value in self.model.outputs if value.name in self.trial.served]
+        """What answers carry: the outputs that are no states, or are called as results are, such as
+        an action that comes back with the next request; where there is no other, all.
+        """
+        values = [
+            value
+            for value in self.model.outputs
+            if value.name in self.trial.served or names.sounds_like_result(value.name)
+        ]
         return values or list(self.model.outputs)
 
     def input_dims(self, value: Value) -> list[int]:
@@ -79,8 +75,10 @@ class Findings:
         state = next((pair.input for pair in self.pairs if pair.output == value.name), None)
         if state is not None:
             return self.state_shape(state)
-        dims = value.dims if value.dims is not None else (None,) * self.output_ranks[value.name]
-        return [dim if isinstance(dim, int) else -1 for dim in dims[self.batched :]]
+        dims = list(value.dims or [None] * self.output_ranks[value.name])
+        if self.batched:
+            _, *dims = batch_first(tuple(dims), self.batch.tensors[value.name])
+        return [dim if isinstance(dim, int) else -1 for dim in dims]
 
     def state_shape(self, name: str) -> list[int]:
         """The shape of one session's row of a state, the batch axis not counted."""
@@ -102,25 +100,19 @@ class Findings:
         """Without a batch axis, what counts rows or sizes a state has the one size that runs."""
         if isinstance(dim, int):
             return dim
-        bound = set(free(self.trial.states)) - self.batch.variables
+        bound = (set(free(self.trial.states)) | self.batch.fixed) - self.batch.variables
         alone = not self.batched and names.sounds_like_batch(dim)
         return self.batch.sizes[dim] if dim in bound or alone else -1
 
 
 def find(path: Path, choices: Choices) -> Findings:
     """Read, guess and try a model. Raises Refused with one line."""
-    model = reading.read(path)
-    for value in model.inputs:
-        if value.dims is None or value.dtype is None:
-            raise Refused(
-                f"{path}: input {value.name!r} is {value}; expected a tensor of numbers of a known"
-                " number of axes"
-            )
-    pairs = states.guess(model) if choices.pairs is None else _named(model, choices.pairs)
+    model, left_out = _servable(reading.read(path))
+    pairs, notes = _states(model, choices)
     model = states.sharpened(model, pairs)
     constants = roles.constants(model, {pair.input for pair in pairs}, choices.constants)
     trial = Trial(model, pairs, constants)
-    _check_sizes(trial, choices.sizes)
+    check_sizes(choices.sizes, free([*trial.data, *trial.states]))
     try:
         batch = _batch(trial, choices)
     except StateGrows as growth:
@@ -128,10 +120,8 @@ def find(path: Path, choices: Choices) -> Findings:
             f"{path}: {growth}; if it is none, name those that are, each with --state INPUT=OUTPUT"
         ) from None
     except TrialFailed as failure:
-        raise Refused(
-            f"{path}: it runs at none of the sizes tried ({failure}); if you know which its axes of"
-            f" any size take, say so: {_size_hint(trial)}"
-        ) from None
+        raise Refused(f"{path}: {_how_to_make_it_run(trial, failure)}") from None
+    trial = trial.batch_first(batch.tensors)
     scalars = tuple(value.name for value in trial.data if roles.is_scalar(value))
     return Findings(
         model=model,
@@ -142,8 +132,48 @@ def find(path: Path, choices: Choices) -> Findings:
         time=time_axis.find(trial, batch),
         needs=scalars if batch.axes is not None else (),
         needs_sizes=batch_axis.unsettled(trial, batch, choices.sizes),
+        notes=(*left_out, *notes),
         output_ranks=_output_ranks(trial, batch.sizes),
     )
+
+
+def _servable(model: Model) -> tuple[Model, list[str]]:
+    """The model without outputs that are no numbers, and a note for each of those.
+
+    Raises Refused where an input is none, or no output is left.
+    """
+    for value in model.inputs:
+        if value.dims is None or value.dtype is None:
+            raise Refused(
+                f"{model.path}: input {value.name!r} is {value}; expected a tensor of numbers of a"
+                " known number of axes"
+            )
+    served = tuple(value for value in model.outputs if value.dtype is not None)
+    others = [value for value in model.outputs if value.dtype is None]
+    if not served:
+        raise Refused(f"{model.path}: output {others[0].name!r} is {others[0]}; expected numbers")
+    notes = [f"output {v.name!r} is {v}, and left out: answers carry numbers" for v in others]
+    return replace(model, outputs=served), notes
+
+
+def _states(model: Model, choices: Choices) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """The states, and notes on what may be a mistake in the file."""
+    if choices.pairs is not None:
+        return named(model, choices.pairs), ()
+    flow = Flow(model.proto)
+    pairs = states.guess(model, flow)
+    notes = [
+        f"{name!r} looks like a state, but no output is its next value: every request has to bring"
+        " it"
+        for name in states.unpaired(model, flow, pairs)
+        if name not in choices.constants
+    ]
+    if flow.recurrent_ops and not pairs and not notes:
+        notes.append(
+            f"it has {' and '.join(flow.recurrent_ops)} nodes whose states are neither inputs nor"
+            " outputs: they begin anew with every request; to keep them, export them as both"
+        )
+    return pairs, tuple(notes)
 
 
 def _batch(trial: Trial, choices: Choices) -> Batch:
@@ -153,39 +183,17 @@ def _batch(trial: Trial, choices: Choices) -> Batch:
     return batch_axis.without(trial, given, "not wanted")
 
 
-def _named(model: Model, pairs: tuple[tuple[str, str], ...]) -> tuple[Pair, ...]:
-    """Raises Refused at a name that is not there, or twice, or two tensors that cannot be equal."""
-    inputs = {value.name: value for value in model.inputs}
-    outputs = {value.name: value for value in model.outputs}
-    for before, after in pairs:
-        for kind, name, known in (("input", before, inputs), ("output", after, outputs)):
-            if name not in known:
-                raise Refused(
-                    f"--state {before}={after}: no {kind} {name!r}; there is: {', '.join(known)}"
-                )
-        if not states.may_be_equal(inputs[before], outputs[after]):
-            raise Refused(
-                f"--state {before}={after}: the model reads {inputs[before]} and writes"
-                f" {outputs[after]}; expected the same type and shape"
-            )
-    for side in zip(*pairs, strict=True):
-        twice = [name for name in side if side.count(name) > 1]
-        if twice:
-            raise Refused(f"--state: {twice[0]!r} is named twice; expected each tensor once")
-    return states.given(pairs)
-
-
-def _check_sizes(trial: Trial, sizes: Sizes | Mapping[str, int]) -> None:
-    known = free([*trial.data, *trial.states])
-    for name in sizes:
-        if name not in known:
-            listed = ", ".join(known) or "none"
-            raise Refused(f"--size {name}: no such axis of any size; there is: {listed}")
-
-
-def _size_hint(trial: Trial) -> str:
-    names_ = [name for name in free(trial.data) if not names.sounds_like_batch(name)]
-    return " ".join(f"--size {name}=N" for name in names_) or "there is no such axis"
+def _how_to_make_it_run(trial: Trial, failure: TrialFailed) -> str:
+    sizes = [f"--size {n}=N" for n in free(trial.data) if not names.sounds_like_batch(n)]
+    if not sizes:
+        return (
+            f"it does not run on random numbers ({failure}); if an input takes certain values only,"
+            " give one: --constant INPUT=VALUE"
+        )
+    return (
+        f"it runs at none of the sizes tried ({failure}); if you know which its axes of any size"
+        f" take, say so: {' '.join(sizes)}"
+    )
 
 
 def _output_ranks(trial: Trial, sizes: Sizes) -> dict[str, int]:

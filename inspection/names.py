@@ -45,7 +45,7 @@ _TIMES = {"time", "t", "seq", "sequence", "steps", "step", "timesteps", "frames"
 _TIMES |= {"l", "seqlen", "frame", "chunk", "window", "num", "timestep"}
 _STARTS = {"start", "starts", "first", "reset", "resets", "begin"}
 _AROUND_START = {"is", "episode", "episodes", "sequence", "seq", "flag", "flags", "step", "state"}
-_BATCHES = {"batch", "n", "b", "bs", "batchsize", "bsz", "nbatch", "unk"}
+_BATCHES = {"batch", "n", "b", "bs", "batchsize", "bsz", "nbatch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,9 @@ def words(name: str) -> list[str]:
 def likeness(input_name: str, output_name: str) -> Likeness:
     """Compare the name of an input with that of an output that may continue it."""
     before, after = words(input_name), words(output_name)
-    level = 0
-    if _strict(before) and _strict(before) == _strict(after):
-        level = 2
-    elif _loose(before) and _loose(before) == _loose(after):
-        level = 1
     ordered = bool(_BEFORE & set(before) or _AFTER & set(after)) or after[-1:] == ["n"]
     ordered = ordered or any(_GLUED.match(word) for word in after)
+    level = _common_stem(before, after)
     return Likeness(level, ordered, ordered or input_name != output_name)
 
 
@@ -91,8 +87,11 @@ def sounds_like_data(name: str) -> bool:
 
 
 def sounds_like_result(name: str) -> bool:
-    """`probs`, `y`, `enhanced`: what a client gets. A state's name comes first."""
-    return not sounds_like_state(name) and bool(_RESULTS & set(words(name)))
+    """`probs`, `y`, `enhanced`: what a client gets; but not `next_mean`. A state's name comes
+    first.
+    """
+    found = set(words(name))
+    return not sounds_like_state(name) and bool(_RESULTS & found) and not _AFTER & found
 
 
 def is_only_a_role(name: str) -> bool:
@@ -123,13 +122,23 @@ def sounds_like_start(name: str) -> bool:
 
 
 def sounds_like_time(symbol: str) -> bool:
-    """Of a symbolic dimension."""
-    return bool(_TIMES & set(words(symbol)))
+    """Of a symbolic dimension; one without a symbol is known as `input[axis]`."""
+    return "[" not in symbol and bool(_TIMES & set(words(symbol)))
 
 
 def sounds_like_batch(symbol: str) -> bool:
-    """Of a symbolic dimension."""
-    return bool(_BATCHES & set(words(symbol)))
+    """Of a symbolic dimension, likewise."""
+    return "[" not in symbol and bool(_BATCHES & set(words(symbol)))
+
+
+def _common_stem(before: list[str], after: list[str]) -> int:
+    """`Likeness.stem`. A number alone is none: in_2 and out_2 are the third of their kind."""
+    stem = _strict(before)
+    if all(word.isdigit() for word in stem):
+        return 0
+    if stem == _strict(after):
+        return 2
+    return int(_loose(before) == _loose(after))
 
 
 def _strict(found: list[str]) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inspection.arrays import close, difference, equal, stacked
 from inspection.errors import NotProven, Refused
-from inspection.trial import TrialFailed, difference, equal, flag, stacked
+from inspection.trial import TrialFailed, flag
 from server.engine.engine import Engine
 from server.errors import StartupError, StepFailed
 from server.repository.load import load
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from inspection.arrays import Arrays
     from inspection.findings import Findings
-    from inspection.trial import Arrays
     from server.repository.spec import ModelSpec
 
 _STEPS = 16
@@ -36,31 +37,25 @@ _ROWS = 8  # of the arena: one to start from, two for each session, and some for
 
 @dataclass(slots=True)
 class Proof:
-    """What was run, and the largest difference seen, absolute and in units of what is allowed."""
+    """What was run, and the largest difference seen (arrays.py)."""
 
     steps: int = 0
     together: int = 0
     pieces: int = 0
     timesteps: int = 0
     largest: float = 0.0
-    where: str = ""
-    worst: float = 0.0
 
     def compare(self, name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
         """Raises NotProven where the two differ by more than rounding."""
-        units = difference(ours, theirs)
-        if units > 1.0:
-            shapes = f"{list(ours.shape)} and {list(theirs.shape)}"
-            what = (
-                f"shapes {shapes}" if ours.shape != theirs.shape else f"by {_gap(ours, theirs):.3g}"
-            )
+        found = difference(ours, theirs)
+        if not close(ours, theirs):
+            shapes = f"shapes {list(ours.shape)} and {list(theirs.shape)}"
+            what = shapes if ours.shape != theirs.shape else f"by {found:.3g}"
             raise NotProven(
                 f"{name!r} differs between the server and plain ONNX Runtime ({what}) after"
                 f" {self.steps} steps; nothing was written"
             )
-        self.worst = max(self.worst, units)
-        if ours.size and (gap := _gap(ours, theirs)) >= self.largest:
-            self.largest, self.where = gap, name
+        self.largest = max(self.largest, found)
 
     def __str__(self) -> str:
         how = [f"{self.together} of them in one batch"] if self.together else []
@@ -102,13 +97,15 @@ def prove(entry: Path, findings: Findings) -> Proof:
         with contextlib.redirect_stdout(io.StringIO()):  # an axis of size 1 may not run: no news
             engine = Engine(spec, provider="cpu", rows=_ROWS)
     except StartupError as error:
-        raise Refused(f"the server does not load it: {error}") from None
+        text = str(error).removeprefix(f"{entry}/")
+        raise Refused(f"{findings.model.path}: the server does not load it: {text}") from None
     runner = _Runner(findings, spec, engine)
     try:
         _check_repeats_itself(findings)
         return runner.run()
     except (StepFailed, TrialFailed) as error:
-        raise NotProven(f"a step failed: {error}; nothing was written") from None
+        text = str(error).removeprefix(f"model {spec.name!r} failed: ")
+        raise NotProven(f"a step failed: {text}; nothing was written") from None
 
 
 def _check_repeats_itself(findings: Findings) -> None:
@@ -200,7 +197,3 @@ class _Runner:
             axes = self._findings.batch.axes
             row = array if axes is None else np.moveaxis(array, axes[name], 0)[0]
             self._proof.compare(name, kept[name][0], row)
-
-
-def _gap(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    return float(np.nan_to_num(np.abs(ours.astype(np.float64) - theirs.astype(np.float64))).max())

@@ -41,6 +41,8 @@ class Value:
         return None if self.dims is None else len(self.dims)
 
     def __str__(self) -> str:
+        if not self.elem_type:
+            return "no tensor"
         kind = onnx.TensorProto.DataType.Name(self.elem_type).lower()
         if self.dims is None:
             return f"{kind} of any shape"
@@ -109,6 +111,7 @@ def one_line(error: Exception) -> str:
     if text.startswith("[ONNXRuntimeError]"):  # "[ONNXRuntimeError] : 1 : FAIL : what happened"
         text = text.split(" : ", 3)[-1]
     text = text.rpartition("Status Message: ")[2]  # nodes around the one that failed
+    text = text.rpartition(" was false. ")[2]  # the place in its source, and the condition
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + " …"
 
 

@@ -1,9 +1,8 @@
-"""Findings for people (tables of rich) and for programs (a dict for JSON)."""
+"""Findings, and entries of a repository, for people: tables of rich."""
 
 from __future__ import annotations
 
 import math
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -25,7 +24,7 @@ _EXTRA = "while a step runs it takes twice that"
 
 
 def show(findings: Findings, placement: Placement, detailed: bool) -> RenderableType:
-    """Everything about a file, top to bottom: what it is, what was found, what to do next."""
+    """Everything about a file, top to bottom: what it is, what was found."""
     model = findings.model
     head = Text(
         f"{model.path}: ONNX opset {model.opset}, IR {model.proto.ir_version},"
@@ -35,57 +34,7 @@ def show(findings: Findings, placement: Placement, detailed: bool) -> Renderable
     lines = Text("\n".join(_lines(findings)))
     parts: list[RenderableType] = [head, _tensors(findings), _states(findings), lines]
     parts.append(_placement(placement, detailed))
-    parts.append(Text(f"\nNext: {next_command(findings)}", style="bold"))
     return Group(*parts)
-
-
-def as_dict(findings: Findings, placement: Placement) -> dict[str, Any]:
-    """The same for programs."""
-    model, axes = findings.model, findings.batch.axes
-    return {
-        "path": str(model.path),
-        "opset": model.opset,
-        "ir_version": model.proto.ir_version,
-        "producer": model.proto.producer_name,
-        "inputs": [
-            {"name": v.name, "type": str(v), "time_axis": findings.time.inputs.get(v.name)}
-            for v in findings.trial.data
-        ],
-        "outputs": [
-            {"name": v.name, "type": str(v), "time_axis": findings.time.outputs.get(v.name)}
-            for v in findings.served
-        ],
-        "states": [
-            {
-                "input": pair.input,
-                "output": pair.output,
-                "confidence": pair.confidence,
-                "why": list(pair.reasons),
-                "shape": findings.state_shape(pair.input),
-                "batch_axis": None if axes is None else axes[pair.input],
-            }
-            for pair in findings.pairs
-        ],
-        "constants": [{"input": c.name, "value": c.text, "why": c.why} for c in findings.constants],
-        "needs": list(findings.needs),
-        "needs_sizes": list(findings.needs_sizes),
-        "batch": {"found": findings.batched, "why": findings.batch.why},
-        "time": {
-            "found": bool(findings.time.inputs),
-            "may_be_cut": findings.time.may_be_cut,
-            "why": findings.time.why,
-        },
-        "session_bytes": findings.session_bytes(),
-        "cuda": {
-            "nodes": placement.nodes,
-            "on_shapes": placement.on_shapes,
-            "untyped": placement.untyped,
-            "fallbacks": [
-                {"node": f.node, "op": f.op_type, "why": f.reason} for f in placement.fallbacks
-            ],
-        },
-        "next": next_command(findings),
-    }
 
 
 def show_entry(specs: Iterable[ModelSpec]) -> RenderableType:
@@ -118,12 +67,6 @@ def entry_as_dict(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def next_command(findings: Findings) -> str:
-    """What to type to have the model served, with the values that are still missing."""
-    command = f"rnnserve add {shlex.quote(str(findings.model.path))} --repository DIR"
-    return f"{command} {findings.missing}".rstrip()
-
-
 def _tensors(findings: Findings) -> Table:
     table = _table("tensor", "type and shape", "what it is")
     time = findings.time
@@ -146,8 +89,7 @@ def _tensors(findings: Findings) -> Table:
                 role = f"one number for a whole batch: give --constant {value.name}=VALUE"
             else:
                 role = "of each request" if kind == "input" else "of each answer"
-                if value.name in axes:
-                    role += f", timesteps on axis {axes[value.name]}"
+                role += _axes(findings.batch.tensors.get(value.name, 0), axes.get(value.name))
             table.add_row(f"{kind} {value.name}", str(value), role)
     return table
 
@@ -170,8 +112,9 @@ def _states(findings: Findings) -> RenderableType:
 
 def _lines(findings: Findings) -> list[str]:
     time = findings.time
+    lines = [f"note: {note}" for note in findings.notes]
     batch = "yes" if findings.batched else "none, one request at a time"
-    lines = [f"batch axis: {batch}: {findings.batch.why}"]
+    lines.append(f"batch axis: {batch}: {findings.batch.why}")
     if time.inputs:
         cut = "may be cut" if time.may_be_cut else "may not be cut"
         lines.append(f"time axis: {time.variable}; a request {cut} there: {time.why}")
@@ -213,8 +156,8 @@ def _entry_table(spec: ModelSpec) -> Table:
     table.title = f"{spec.name}, version {spec.version}"
     for kind, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         for tensor in tensors:
-            time = "" if tensor.time_axis is None else f"timesteps on axis {tensor.time_axis}"
-            table.add_row(f"{kind} {tensor.name}", f"{tensor.datatype} {list(tensor.shape)}", time)
+            role = _axes(tensor.graph_axis, tensor.time_axis).removeprefix(", ")
+            table.add_row(f"{kind} {tensor.name}", f"{tensor.datatype} {list(tensor.shape)}", role)
     for state in (*spec.states, *spec.constants):
         name = f"state {state.name} → {state.output}" if state.output else f"constant {state.name}"
         axis = "" if state.batch_axis is None else f"batch axis {state.batch_axis}"
@@ -224,6 +167,12 @@ def _entry_table(spec: ModelSpec) -> Table:
         f" idle {spec.idle_s:g} s; {_bytes(spec.state_nbytes)} of state for each row"
     )
     return table
+
+
+def _axes(batch: int, time: int | None) -> str:
+    """What is not as everywhere: a batch axis in the file's order, timesteps in a request's."""
+    told = f", batch axis {batch} in the file: the first on the wire" if batch else ""
+    return told if time is None else f"{told}, timesteps on axis {time}"
 
 
 def _table(*headings: str) -> Table:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inspection import names
-from inspection.flow import Flow, Reach
+from inspection.flow import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from inspection.flow import Flow
     from inspection.reading import Dim, Model, Value
 
 ENOUGH = 4.0
@@ -54,9 +55,9 @@ def given(pairs: Iterable[tuple[str, str]]) -> tuple[Pair, ...]:
     return tuple(Pair(i, o, float("inf"), True, why) for i, o in pairs)
 
 
-def guess(model: Model) -> tuple[Pair, ...]:
+def guess(model: Model, flow: Flow) -> tuple[Pair, ...]:
     """The likely pairs, in the order of the model's inputs."""
-    candidates = sorted(_candidates(model), key=lambda pair: -pair.points)
+    candidates = sorted(_candidates(model, flow), key=lambda pair: -pair.points)
     chosen = _choose(pair for pair in candidates if pair.points >= ENOUGH)
     while twins := _choose(_twins(model, candidates, chosen)):
         chosen |= twins
@@ -64,14 +65,30 @@ def guess(model: Model) -> tuple[Pair, ...]:
     return tuple(kept[value.name] for value in model.inputs if value.name in kept)
 
 
-def _candidates(model: Model) -> Iterator[Pair]:
+def unpaired(model: Model, flow: Flow, pairs: Iterable[Pair]) -> tuple[str, ...]:
+    """Inputs that look like states, of which no output is the next value."""
+    paired = {pair.input for pair in pairs}
+    return tuple(
+        value.name
+        for value in model.inputs
+        if value.name not in paired
+        and value.rank
+        and (flow.feeds_a_state(value.name) or names.sounds_like_state(value.name))
+    )
+
+
+def _candidates(model: Model, flow: Flow) -> Iterator[Pair]:
     """Every input with every output that it may be equal to, weighed."""
-    flow = Flow(model.proto)
     fitting = [(i, o) for i in model.inputs for o in model.outputs if may_be_equal(i, o)]
     befores, afters = Counter(i.name for i, _ in fitting), Counter(o.name for _, o in fitting)
+    reached_by = {value.name: flow.reached_by(value.name) for value in model.outputs}
     for before, after in fitting:
         alone = befores[before.name] == afters[after.name] == 1
-        yield _weigh(model, before, after, flow.reach(before.name, after.name), alone)
+        reach = flow.reach(before.name, after.name)
+        only = reached_by[after.name] == {before.name}
+        if only and reach in (Reach.DEPENDS, Reach.MOVES):
+            continue  # handed through: what nothing is added to is what it was, a speaker's voice
+        yield _weigh(model, before, after, reach, alone)
 
 
 def sharpened(model: Model, pairs: Iterable[Pair]) -> Model:
@@ -115,7 +132,9 @@ def _weigh(model: Model, before: Value, after: Value, reach: Reach, alone: bool)
         evidence.append((-4.0, "yet its name is one for data"))
     elif names.sounds_like_length(before.name) and not names.sounds_like_state(before.name):
         evidence.append((-3.0, "yet its name is a length's"))
-    elif names.is_only_a_role(before.name):
+    elif names.is_only_a_role(before.name) and not all(
+        names.is_only_a_role(value.name) for value in model.inputs
+    ):
         evidence.append((-1.0, "yet its name says nothing but input"))
     if names.sounds_like_result(after.name):
         evidence.append((-1.5, "yet the output's name is a result's"))
@@ -150,6 +169,8 @@ def _twins(model: Model, candidates: list[Pair], chosen: dict[str, Pair]) -> Ite
         if pair.input in chosen or pair.output in taken or before.dims != after.dims:
             continue
         elder = shapes.get((before.elem_type, before.dims))
+        if names.sounds_like_result(pair.output):
+            continue
         if elder is not None and pair.points + _TWIN >= ENOUGH:
             points = min(pair.points + _TWIN, elder.points - _TWIN_BEHIND)
             why = f"has the shape of the state {elder.input!r}"

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspection import names
-from inspection.trial import Sizes, TrialFailed, equal, free, variables
+from inspection.arrays import equal
+from inspection.trial import Sizes, TrialFailed, free, variables
 
 if TYPE_CHECKING:
+    from inspection.arrays import Arrays
     from inspection.batch_axis import Batch
-    from inspection.trial import Arrays, Trial
+    from inspection.trial import Trial
 
 _LENGTHS = (1, 2, 3)
 _WHOLE = 11  # timesteps of the request that is cut
@@ -115,7 +117,8 @@ def _may_be_cut(
         except TrialFailed as failure:
             return False, f"a piece of it does not run: {failure}"
         if not equal(joined, whole) or not equal(carried, states):
-            return False, f"cut at {cuts.tolist()} of {_WHOLE} timesteps the result is another"
+            where = f"cut at {cuts.tolist()} of {_WHOLE} timesteps"
+            return False, f"{where} the result is another{trial.caveat}"
     return True, f"{_CUTS} requests of {_WHOLE} timesteps, cut at random, gave the same as whole"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,14 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from inspection.arrays import Arrays, Axes
     from inspection.reading import Model, Value
     from inspection.roles import Constant
     from inspection.states import Pair
 
-Arrays = dict[str, "NDArray[Any]"]
 Sizes = dict[str, int]  # of variables
-TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-6}  # of float types, by their bytes
+Item = TypeVar("Item")
 _SCALE = 0.5
+_QUANTIZES = " (it quantizes by the largest element of all that it is given at once)"
 
 
 class TrialFailed(Exception):
@@ -33,10 +36,19 @@ class StateGrows(TrialFailed):
 
 
 def variables(value: Value) -> tuple[int | str, ...]:
-    """The dims, an axis of any size as a variable: its symbol, or `input[axis]` without one."""
+    """The dims, an axis of any size as a variable: its symbol, or `input[axis]` without one of its
+    own: some exporters call all axes of any size the same.
+    """
+    dims = value.dims or ()
     return tuple(
-        f"{value.name}[{axis}]" if dim is None else dim for axis, dim in enumerate(value.dims or ())
+        dim if isinstance(dim, int) or (dim and dims.count(dim) == 1) else f"{value.name}[{axis}]"
+        for axis, dim in enumerate(dims)
     )
+
+
+def batch_first(dims: tuple[Item, ...], axis: int) -> tuple[Item, ...]:
+    """The dims of a tensor whose batch axis `axis` moves to the front."""
+    return (dims[axis], *dims[:axis], *dims[axis + 1 :])
 
 
 def shape(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -47,6 +59,7 @@ def shape(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:
 class Trial:
     """One model with its states and constants settled; runs of it are a function.
 
+    Inputs and outputs are as the graph has them, or in `batch_first` as requests and answers do.
     Raises Refused if ONNX Runtime cannot load the model or a constant does not fit its input.
     """
 
@@ -58,13 +71,25 @@ class Trial:
         taken = self._next.keys() | {c.name for c in constants}
         self.start = start_signal(model, taken) if self._next else None
         self._fixed = {c.name: c.array(self._values[c.name]) for c in constants}
+        self._axes: Axes = {}
+        nodes = model.proto.graph.node
+        quantizes = any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+        self.caveat = _QUANTIZES if quantizes else ""
+
+    def batch_first(self, axes: Axes) -> Trial:
+        """The same with the batch axis of inputs and outputs in front; in the graph it stands where
+        `axes` says. States stay as the graph has them.
+        """
+        view = copy.copy(self)
+        view._axes = axes
+        return view
 
     @property
     def data(self) -> list[Value]:
         """The inputs that a request brings."""
         names = self._next.keys() | self._fixed.keys()
         names |= {self.start.name} if self.start is not None else set()
-        return [value for value in self._values.values() if value.name not in names]
+        return [self._seen(value) for value in self._values.values() if value.name not in names]
 
     @property
     def states(self) -> list[Value]:
@@ -94,13 +119,21 @@ class Trial:
         fixed = {name: self._expanded(name, _rows(inputs)) for name in self._fixed}
         if self.start is not None:
             fixed[self.start.name] = flag(self.start, start, _rows(inputs))
+        own = {n: np.moveaxis(a, 0, self._axes.get(n, 0)) for n, a in inputs.items() if a.ndim}
         try:
-            results = self._session.run(self._outputs, {**inputs, **states, **fixed})
+            results = self._session.run(self._outputs, {**inputs, **own, **states, **fixed})
         except Exception as error:  # its exceptions have no base of their own
             raise TrialFailed(one_line(error)) from None
         found = dict(zip(self._outputs, results, strict=True))
         after = {name: found[output] for name, output in self._next.items()}
-        return {name: found[name] for name in self.served}, after
+        axes = self._axes
+        return {
+            n: np.moveaxis(found[n], axes[n], 0) if n in axes else found[n] for n in self.served
+        }, after
+
+    def _seen(self, value: Value) -> Value:
+        axis = self._axes.get(value.name, 0)
+        return replace(value, dims=batch_first(variables(value), axis)) if axis else value
 
     def _expanded(self, name: str, rows: int) -> NDArray[Any]:
         """A constant, repeated for each row of the batch where its first axis is of any size."""
@@ -133,39 +166,6 @@ def _elements(
     if value.dtype.kind == "f":
         return np.asarray(rng.normal(size=shape) * _SCALE, value.dtype)
     return np.asarray(rng.integers(0, 2, size=shape), value.dtype)  # an index into anything
-
-
-def difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    """The largest difference in units of what is allowed for the type: up to 1 is equal.
-
-    Of integers any difference is infinite, and so is one of shapes.
-    """
-    if ours.shape != theirs.shape:
-        return float("inf")
-    if ours.dtype.kind != "f":
-        return 0.0 if np.array_equal(ours, theirs) else float("inf")
-    if ours.size == 0:
-        return 0.0
-    one, other = ours.astype(np.float64), theirs.astype(np.float64)
-    if not np.array_equal(np.isnan(one), np.isnan(other)):
-        return float("inf")
-    gap = np.nan_to_num(np.abs(one - other)).max()
-    return float(gap / max(1.0, np.nan_to_num(np.abs(other)).max()) / TOLERANCE[ours.itemsize])
-
-
-def equal(ours: Mapping[str, NDArray[Any]], theirs: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether all tensors agree within what their types allow."""
-    return all(difference(ours[name], theirs[name]) <= 1.0 for name in theirs)
-
-
-def stacked(rows: Sequence[Arrays], axes: Mapping[str, int]) -> Arrays:
-    """One array from those of several rows, along each tensor's batch axis."""
-    return {n: np.concatenate([row[n] for row in rows], axes.get(n, 0)) for n in rows[0]}
-
-
-def row(arrays: Arrays, index: int, axes: Mapping[str, int]) -> Arrays:
-    """One row of a batch, the batch axis kept."""
-    return {n: np.take(a, [index], axis=axes.get(n, 0)) for n, a in arrays.items()}
 
 
 def free(values: Iterable[Value]) -> list[str]:

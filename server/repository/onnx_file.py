@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import shape_inference
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from server.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
@@ -63,10 +64,21 @@ def read_onnx(path: Path) -> OnnxFile:
     stored |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return OnnxFile(
         inputs=_tensors(model.graph.input, stored),
-        outputs=_tensors(model.graph.output),
+        outputs=_tensors(_typed_outputs(model)),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         sha256=_digest(path, data, model),
     )
+
+
+def _typed_outputs(model: onnx.ModelProto) -> Sequence[onnx.ValueInfoProto]:
+    """The outputs, their types inferred where the file leaves them out."""
+    declared = list(model.graph.output)
+    if all(value.type.WhichOneof("value") for value in declared):
+        return declared
+    try:
+        return list(shape_inference.infer_shapes(model).graph.output)
+    except (shape_inference.InferenceError, RuntimeError):  # ONNX Runtime will say what is wrong
+        return declared
 
 
 def _tensors(

@@ -5,15 +5,18 @@ Two sessions at a time, their steps interleaved, over gRPC.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+import torch
 
 import rnnserve
 
@@ -53,13 +56,68 @@ CASES: dict[str, Any] = {
 }
 
 
+class TimeMajor(torch.nn.Module):
+    """As torch's layers are by default: x (time, batch, 3), states (2, batch, 5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = torch.nn.LSTM(3, 5, 2), torch.nn.Linear(5, 2)
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        y, (h, c) = self.rnn(x, (h, c))
+        return self.head(y), h, c
+
+
 @pytest.fixture(scope="module")
-def foreign_server(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    repository = tmp_path_factory.mktemp("foreign") / "repository"
-    for name, file in [*zip(CASES, CASES, strict=True), ("silero", "silero_vad_16k")]:
-        command = [RNNSERVE, "add", MODELS / f"{file}.onnx", "--repository", repository]
-        subprocess.run([*command, "--name", name], check=True, capture_output=True)
-    return start(repository, "--provider", "cpu").wait_until_serving()
+def time_major() -> TimeMajor:
+    torch.manual_seed(0)
+    return TimeMajor().eval()
+
+
+@pytest.fixture(scope="module")
+def foreign_server(
+    start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, time_major: TimeMajor
+) -> Any:
+    folder = tmp_path_factory.mktemp("foreign")
+    files = {name: MODELS / f"{name}.onnx" for name in CASES}
+    files |= {"silero": MODELS / "silero_vad_16k.onnx", "time_major": folder / "time_major.onnx"}
+    states = [torch.zeros(2, 1, 5), torch.zeros(2, 1, 5)]
+    with warnings.catch_warnings(action="ignore"):  # the exporter's own
+        torch.onnx.export(
+            time_major, (torch.zeros(4, 1, 3), *states), files["time_major"], dynamo=False,
+            input_names=["x", "h", "c"], output_names=["y", "hn", "cn"],
+            dynamic_axes={"x": {0: "time", 1: "batch"}, "h": {1: "batch"}, "c": {1: "batch"}},
+        )  # fmt: skip
+    for name, file in files.items():
+        command = [RNNSERVE, "add", file, "--repository", folder / "repository", "--name", name]
+        subprocess.run(command, check=True, capture_output=True)
+    return start(folder / "repository", "--provider", "cpu").wait_until_serving()
+
+
+def test_a_model_with_time_first_shares_batches_and_answers_with_the_batch_first(
+    foreign_server: Any, time_major: TimeMajor
+) -> None:
+    """Sessions of one and of two rows, requests of several lengths at once, against torch."""
+    rng = np.random.default_rng(5)
+    x = [
+        [rng.normal(size=(rows, length, 3)).astype(np.float32) for length in (4, 1, 3)]
+        for rows in (1, 2, 1, 1)
+    ]
+
+    async def client_of(client: rnnserve.aio.Client, requests: list[Any]) -> list[Any]:
+        async with client.session("time_major", batch_size=len(requests[0])) as session:
+            return [await session.step(a, return_sequences=True) for a in requests]
+
+    async def clients() -> list[Any]:
+        async with rnnserve.aio.connect(foreign_server.grpc) as client:
+            return await asyncio.gather(*(client_of(client, requests) for requests in x))
+
+    for requests, answers in zip(x, asyncio.run(clients()), strict=True):
+        whole = torch.from_numpy(np.concatenate(requests, axis=1)).transpose(0, 1)
+        states = [torch.zeros(2, len(requests[0]), 5) for _ in range(2)]
+        with torch.no_grad():
+            expected = time_major(whole, *states)[0].transpose(0, 1).numpy()
+        np.testing.assert_allclose(np.concatenate(answers, axis=1), expected, atol=1e-6)
 
 
 def test_the_snippet_of_the_documentation(foreign_server: Any) -> None:

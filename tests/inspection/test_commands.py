@@ -51,7 +51,7 @@ def test_inspect_tells_what_was_found(
     assert ran.exit_code == 0, ran.output
     for part in (
         "ONNX opset 18", "h → h_next", "sure", "batch axis: yes", "16 bytes",
-        "CUDA: all 3 nodes", f"Next: rnnserve add {path} --repository DIR",
+        "CUDA: all 3 nodes", f"\nNext: rnnserve add {path} --repository DIR\n",
     ):  # fmt: skip
         assert part in ran.output
 
@@ -175,6 +175,35 @@ def test_a_model_without_states_is_added_with_a_note(
     assert "no states found" in ran.output
     assert "# No states were found" in (repository / "plain" / "config.pbtxt").read_text()
     assert load(repository / "plain")[0].states == ()
+
+
+def test_what_may_be_a_mistake_in_the_file_is_noted(
+    run: Callable[..., Result], save: Callable[..., Path], build: Callable[..., onnx.ModelProto],
+    repository: Path,
+) -> None:  # fmt: skip
+    """An LSTM that takes both its states and gives back one, and one that keeps both inside."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(1, 8, n)).astype("f") for name, n in (("W", 3), ("R", 2))}
+    x, h = ("x", FLOAT, ["t", "n", 3]), [1, "n", 2]
+    op = ["x", "W", "R", "", "", "h0", "c0"]
+    half = helper.make_node("LSTM", op, ["y", "hn"], hidden_size=2)
+    inside = helper.make_node("LSTM", op[:3], ["y"], hidden_size=2)
+    y = ("y", FLOAT, ["t", 1, "n", 2])
+    states = [("h0", FLOAT, h), ("c0", FLOAT, h)]
+    for name, model, note in (
+        ("half", build([half], [x, *states], [y, ("hn", FLOAT, h)], weights), "'c0' looks like a"),
+        (
+            "inside",
+            build([inside], [x], [y], weights),
+            "it has LSTM nodes whose states are neither",
+        ),
+    ):
+        path = save(model, f"{name}.onnx")
+        added = run("add", path, "--repository", repository)
+        assert added.exit_code == 0, added.output
+        assert f"note: {note}" in added.output
+        assert f"note: {note}" in run("inspect", path).output
+        assert note in json.loads(run("inspect", path, "--json").output)["notes"][0]
 
 
 def test_states_can_be_named_or_denied(

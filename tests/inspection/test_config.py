@@ -10,9 +10,10 @@ import pytest
 from google.protobuf import text_format
 from onnx import TensorProto, helper
 
+from inspection.choices import Choices
 from inspection.config import HEAD, config_text
 from inspection.errors import Refused
-from inspection.findings import Choices, find
+from inspection.findings import find
 from server.stubs.inference.model_config_pb2 import ModelConfig
 
 if TYPE_CHECKING:
@@ -64,6 +65,22 @@ def test_where_all_outputs_are_states_they_are_the_answer(
     config = parsed(text(build(nodes, [("x", FLOAT, d), ("h", FLOAT, d)], [("h_next", FLOAT, d)])))
     assert [(t.name, list(t.dims)) for t in config.output] == [("h_next", [4])]
     assert config.sequence_batching.state[0].output_name == "h_next"
+
+
+def test_a_result_that_comes_back_with_the_next_request_is_served_too(
+    build: Callable[..., onnx.ModelProto], text: Callable[..., str]
+) -> None:
+    """As a policy that is told its last action."""
+    nodes = [
+        helper.make_node("Add", ["obs", "prev_action"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["action"]),
+        helper.make_node("ReduceMean", ["sum"], ["worth"], axes=[1]),
+    ]
+    inputs = [("obs", FLOAT, ["n", 4]), ("prev_action", FLOAT, ["n", 4])]
+    outputs = [("action", FLOAT, ["n", 4]), ("worth", FLOAT, ["n", 1])]
+    config = parsed(text(build(nodes, inputs, outputs, opset=17)))
+    assert config.sequence_batching.state[0].output_name == "action"
+    assert [tensor.name for tensor in config.output] == ["action", "worth"]
 
 
 def test_every_line_is_explained(
@@ -151,10 +168,43 @@ def test_time_is_written_with_the_proof_that_it_may_be_cut(
     assert list(config.input[0].dims) == [-1, 3]
 
 
-def test_outputs_of_strings_are_refused(
+def test_batch_axes_that_are_not_the_first(
     build: Callable[..., onnx.ModelProto], text: Callable[..., str]
 ) -> None:
-    nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)]
-    model = build(nodes, [("x", FLOAT, ["n", 4])], [("y", TensorProto.STRING, ["n", 4])])
-    with pytest.raises(Refused, match=r"output 'y' is string\[n, 4\]; expected numbers"):
-        text(model)
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(1, 6, n)).astype("f") for name, n in (("W", 3), ("R", 2))}
+    gru = helper.make_node("GRU", ["x", "W", "R", "", "", "h"], ["y", "h_next"], hidden_size=2)
+    inputs = [("x", FLOAT, ["t", "n", 3]), ("h", FLOAT, [1, "n", 2])]
+    outputs = [("y", FLOAT, ["t", 1, "n", 2]), ("h_next", FLOAT, [1, "n", 2])]
+    config = parsed(text(build([gru], inputs, outputs, weights)))
+    assert {key: value.string_value for key, value in config.parameters.items()} == {
+        "rnnserve.batch_axis.x": "1",
+        "rnnserve.batch_axis.y": "2",
+        "rnnserve.state.h.batch_axis": "1",
+        "rnnserve.time_axis.x": "1",
+        "rnnserve.time_axis.y": "1",
+        "rnnserve.may_be_cut": "true",
+    }
+    assert [list(t.dims) for t in (*config.input, *config.output)] == [[-1, 3], [-1, 1, 2]]
+
+
+def test_outputs_that_are_no_numbers_are_left_out(
+    build: Callable[..., onnx.ModelProto], save: Callable[..., Path], text: Callable[..., str]
+) -> None:
+    """As classifiers of scikit-learn have them: a sequence of maps beside the label."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["words"], to=TensorProto.STRING),
+        helper.make_node("SequenceConstruct", ["x"], ["many"]),
+        helper.make_node("Abs", ["x"], ["y"]),
+    ]
+    x, words = [("x", FLOAT, ["n", 4])], ("words", TensorProto.STRING, ["n", 4])
+    model = build(nodes, x, [words, ("y", FLOAT, ["n", 4])])
+    many = helper.make_tensor_sequence_value_info("many", FLOAT, None)
+    model.graph.output.append(many)
+    assert [tensor.name for tensor in parsed(text(model)).output] == ["y"]
+    assert find(save(model), Choices()).notes == (
+        "output 'words' is string[n, 4], and left out: answers carry numbers",
+        "output 'many' is no tensor, and left out: answers carry numbers",
+    )
+    with pytest.raises(Refused, match=r"output 'words' is string\[n, 4\]; expected numbers"):
+        text(build(nodes[:1], x, [words]))

@@ -156,3 +156,22 @@ def test_local_functions_are_looked_into(leaky: Callable[..., onnx.ModelProto]) 
     model.functions.append(function)
     model.opset_import.append(helper.make_opsetid("local", 1))
     assert Flow(model).reach("h", "h_next") is Reach.CARRIES
+
+
+def test_a_scan_of_the_first_kind_has_lengths_in_front(
+    build: Callable[..., onnx.ModelProto],
+) -> None:
+    """Until opset 8: lengths first, the batch in every tensor."""
+    body = helper.make_graph(
+        [helper.make_node("Add", ["sum", "one"], ["sum_out"])],
+        "body",
+        [helper.make_tensor_value_info(name, FLOAT, [2]) for name in ("sum", "one")],
+        [helper.make_tensor_value_info("sum_out", FLOAT, [2])],
+    )
+    node = helper.make_node("Scan", ["", "h", "x"], ["last"], num_scan_inputs=1, body=body)
+    inputs = [("h", FLOAT, ["n", 2]), ("x", FLOAT, ["n", "t", 2])]
+    flow = Flow(build([node], inputs, [("last", FLOAT, ["n", 2])], opset=8))
+    assert flow.reach("h", "last") is Reach.SLOT
+    assert flow.reach("x", "last") is Reach.CARRIES
+    assert flow.feeds_a_state("h")
+    assert not flow.feeds_a_state("x")

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from inspection.adding import add
-from inspection.findings import Choices
+from inspection.choices import Choices
 from inspection.placement import placement_of
 from server.engine.engine import Engine
 from server.repository.load import load
@@ -236,7 +236,7 @@ POLICY = {name: f"{name}_out" for name in ("pi_h", "pi_c", "vf_h", "vf_c")}
     [
         ("lstm2", LSTM, True, True),
         ("lstm2bi", LSTM, True, False),
-        ("time_major", LSTM, False, True),  # its batch axis is the second of its input
+        ("time_major", LSTM, True, True),
         ("policy", POLICY, True, False),
         ("lstm_dynamo", LSTM, True, True),
         ("gru_dynamo", {"state": "new_state"}, True, True),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from inspection.choices import Choices
 from inspection.errors import Refused
-from inspection.findings import Choices, Findings, find
+from inspection.findings import Findings, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

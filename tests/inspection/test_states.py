@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from inspection.flow import Flow
 from inspection.reading import read
 from inspection.states import guess
 
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from inspection.states import Pair
+
 FLOAT = TensorProto.FLOAT
 D = ["n", 4]
 
 
 @pytest.fixture
 def pairs(save: Callable[..., Path]) -> Callable[[onnx.ModelProto], dict[str, str]]:
-    return lambda model: {p.input: p.output for p in guess(read(save(model)))}
+    return lambda model: {p.input: p.output for p in guessed(save(model))}
+
+
+def guessed(path: Path) -> tuple[Pair, ...]:
+    model = read(path)
+    return guess(model, Flow(model.proto))
 
 
 def renamed(model: onnx.ModelProto, names: dict[str, str]) -> onnx.ModelProto:
@@ -198,11 +206,52 @@ def test_many_states_keep_their_numbers(
     assert pairs(build(nodes, inputs, outputs)) == {f"cache_{i}": f"new_cache_{i}" for i in numbers}
 
 
+def test_states_that_come_first_and_have_no_names(
+    build: Callable[..., onnx.ModelProto], pairs: Callable[..., dict[str, str]]
+) -> None:
+    """(c, h, x) → (c, h, y), as JAX's carry, where all names only count: in_0, in_1, in_2."""
+    nodes = [
+        helper.make_node("MatMul", ["in_2", "W"], ["a"]),
+        helper.make_node("MatMul", ["in_1", "U"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["gate"]),
+        helper.make_node("Mul", ["in_0", "gate"], ["kept"]),
+        helper.make_node("Add", ["kept", "gate"], ["out_0"]),
+        helper.make_node("Tanh", ["out_0"], ["squashed"]),
+        helper.make_node("Mul", ["squashed", "gate"], ["out_1"]),
+        helper.make_node("MatMul", ["out_1", "V"], ["out_2"]),
+    ]
+    x = ["n", 3]
+    names = [("in_0", FLOAT, D), ("in_1", FLOAT, D), ("in_2", FLOAT, x)]
+    outputs = [("out_0", FLOAT, D), ("out_1", FLOAT, D), ("out_2", FLOAT, x)]
+    sizes = {"W": (3, 4), "U": (4, 4), "V": (4, 3)}
+    weights = {name: np.ones(size, "f") for name, size in sizes.items()}
+    assert pairs(build(nodes, names, outputs, weights)) == {"in_0": "out_0", "in_1": "out_1"}
+
+
+def test_what_is_handed_through_is_no_state(
+    build: Callable[..., onnx.ModelProto], pairs: Callable[..., dict[str, str]]
+) -> None:
+    """A speaker's embedding comes out as it went in; a counter, which nothing reaches either, is a
+    state all the same.
+    """
+    nodes = [
+        helper.make_node("Add", ["x", "speaker"], ["a"]),
+        helper.make_node("Identity", ["speaker"], ["speaker_out"]),
+        helper.make_node("Add", ["count", "one"], ["count_out"]),
+        helper.make_node("Mul", ["a", "count"], ["y"]),
+    ]
+    inputs = [(name, FLOAT, D) for name in ("x", "speaker", "count")]
+    outputs = [(name, FLOAT, D) for name in ("y", "speaker_out", "count_out")]
+    model = build(nodes, inputs, outputs, {"one": np.float32(1)})
+    assert pairs(model) == {"count": "count_out"}
+
+
 def test_reasons_and_confidence_are_told(
     leaky: Callable[..., onnx.ModelProto], save: Callable[..., Path]
 ) -> None:
-    (named,) = guess(read(save(leaky())))
-    (nameless,) = guess(read(save(leaky(("p", "q"), ("frame", "score")))))
+    (named,) = guessed(save(leaky()))
+    (nameless,) = guessed(save(leaky(("p", "q"), ("frame", "score"))))
     assert named.confidence == "sure"
     assert nameless.confidence in ("likely", "possible")
     assert "its name and the output's belong together" in named.reasons

@@ -212,3 +212,13 @@ def test_outputs_that_cannot_be_served_may_be_left_out(make_model: MakeModel) ->
         listed = config(4, "2", 'output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }')
         [spec] = load(make_model(f"{name}/listed/m", listed, model))
         assert [tensor.name for tensor in spec.outputs] == ["y"]
+
+
+def test_outputs_whose_types_the_file_leaves_out(make_model: MakeModel) -> None:
+    """As onnxscript writes functions without annotations: ONNX Runtime infers them, too."""
+    model = model_of(BATCH, BATCH)
+    for output in model.graph.output:
+        output.ClearField("type")
+    [spec] = load(make_model("untyped", config(4, "2"), model))
+    assert [(tensor.name, tensor.shape) for tensor in spec.outputs] == [("y", (-1, 2))]
+    assert [(state.output, state.shape) for state in spec.states] == [("s_next", (2,))]
