@@ -48,6 +48,7 @@ def config_text(findings: Findings, max_batch_size: int, idle_seconds: float) ->
         "".join(_outputs(findings)),
         _states(findings, idle_seconds),
         "".join(_parameters(findings)),
+        _warmup(findings),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -149,6 +150,26 @@ def _parameters(findings: Findings) -> Iterator[str]:
     can = "may" if time.may_be_cut else "may not"
     yield _comment(f"A long request {can} be run in pieces: {time.why}.")
     yield _parameter("rnnserve.may_be_cut", "true" if time.may_be_cut else "false")
+
+
+def _warmup(findings: Findings) -> str:
+    """Where a size of 1, which the server tries by itself, may not run."""
+    larger = [value for value in findings.trial.data if _is_larger(findings, value)]
+    if not larger:
+        return ""
+    lines = [_comment("Run once before the server takes requests: sizes that the model takes.")]
+    lines.append('model_warmup { name: "tried" batch_size: 1\n')
+    for value in larger:
+        dims = _dims(findings.tried_dims(value))
+        entry = f"value {{ data_type: {_type(value)}{dims} zero_data: true }}"
+        lines.append(f"  inputs {{ key: {_quoted(value.name)} {entry} }}\n")
+    return "".join([*lines, "}\n"])
+
+
+def _is_larger(findings: Findings, value: Value) -> bool:
+    """Whether an axis of any size was tried with more than 1."""
+    both = zip(findings.input_dims(value), findings.tried_dims(value), strict=True)
+    return any(said == -1 and tried > 1 for said, tried in both)
 
 
 def _parameter(key: str, text: str) -> str:

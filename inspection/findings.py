@@ -70,6 +70,11 @@ class Findings:
         """The dims of a request's input, the batch axis not counted: -1 is any size."""
         return [self._size(dim) for dim in variables(value)[self.batched :]]
 
+    def tried_dims(self, value: Value) -> list[int]:
+        """The same with the sizes that were tried and run."""
+        dims = variables(value)[self.batched :]
+        return [dim if isinstance(dim, int) else self.batch.sizes[dim] for dim in dims]
+
     def output_dims(self, value: Value) -> list[int]:
         """The dims of an output likewise."""
         state = next((pair.input for pair in self.pairs if pair.output == value.name), None)

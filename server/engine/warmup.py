@@ -21,8 +21,8 @@ def warm_up(engine: Engine) -> None:
 
     Raises StartupError if the model fails although nothing about its inputs was guessed, if it
     takes a single row but no batch, or if an output has not the batch's rows, or not as many axes
-    as it should. An axis of any size is tried with size 1, and what may be an index, a length or a
-    rate with 0, which a model may refuse: that is logged, and it serves.
+    as it should. An axis of any size is tried with that of model_warmup, or with 1, and what may be
+    an index, a length or a rate with 0. A model may refuse them: that is logged, and it serves.
     """
     sizes = {1, engine.spec.max_batch_size} - {0}
     if engine.arena is not None:
@@ -54,7 +54,8 @@ def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
 
 
 def _zeros(spec: ModelSpec, tensor: TensorSpec, size: int) -> NDArray[Any]:
-    shape = [1 if axis == -1 else axis for axis in tensor.shape]
+    known = spec.warmup.get(tensor.name, tensor.shape)
+    shape = [1 if axis == -1 else axis for axis in known]
     if spec.max_batch_size > 0:
         shape[0] = size
     return np.full(shape, 0 if tensor.default is None else tensor.default, tensor.dtype)

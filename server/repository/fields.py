@@ -45,6 +45,7 @@ READ = frozenset(
         "sequence_batching.state.data_type",
         "sequence_batching.state.dims",
         "sequence_batching.state.initial_state",
+        "model_warmup.inputs",
         "parameters",  # keys that begin with "rnnserve."; others belong to other servers
     }
 )
@@ -63,7 +64,9 @@ WITHOUT_EFFECT = {
     "instance_group.profile": "TensorRT only",
     "instance_group.host_policy": "as kind",
     "optimization": "hints for speed",
-    "model_warmup": "every model is run at its smallest and largest batch before it serves",
+    "model_warmup.name": "a description",
+    "model_warmup.batch_size": "every model is run at its smallest and largest batch",
+    "model_warmup.count": "once each",
     "response_cache": "there is no cache",
     "metric_tags": "metrics carry the model's name and version",
     "model_metrics": "as metric_tags",

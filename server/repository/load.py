@@ -27,6 +27,7 @@ from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
+from server.repository.warmup import warmup_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,6 +139,7 @@ def _spec(
         idle_s=(config.sequence_batching.max_sequence_idle_microseconds or IDLE_US) / 1e6,
         may_be_cut=parameters.may_be_cut,
         piece=piece,
+        warmup=warmup_shapes(config, inputs),
         config=config,
         fixed=fixed,
         controls=controls,

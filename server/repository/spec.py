@@ -5,10 +5,11 @@ The repository reads it from a model directory; engine and wire only ever see th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -113,6 +114,7 @@ class ModelSpec:
     may_be_cut: bool
     config: ModelConfig
     piece: int | None = None  # the most timesteps that the graph takes at once; None: any number
+    warmup: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for a first run
     fixed: tuple[FixedInput, ...] = ()
     controls: tuple[ControlSpec, ...] = ()
 

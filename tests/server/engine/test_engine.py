@@ -302,6 +302,9 @@ def test_a_model_that_only_refuses_the_guess_serves(
     assert "warm-up failed" in capsys.readouterr().out
     x = np.array([[[1, 5, 2, 3]]], np.float32)
     np.testing.assert_array_equal(engine.run({"x": x}, rows(), rows())["y"], [[[5, 5]]])
+    warmup = 'model_warmup { inputs { key: "x" value { dims: [ 1, 3 ] } } }'
+    start(make_model("told/pool", f"max_batch_size: 1 {warmup}", model))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_model_that_onnxruntime_does_not_load(

@@ -254,6 +254,16 @@ EDITS = [
         "version_policy { specific { versions: [ 4 ] } }\nname:",
         ": version_policy.specific: versions [4]; present: [1]",
     ),
+    (
+        "name:",
+        'model_warmup { inputs { key: "frame" value { dims: [ 4, 3 ] } } }\nname:',
+        ": model_warmup: no input 'frame'; there is: frames",
+    ),
+    (
+        "name:",
+        'model_warmup { inputs { key: "frames" value { dims: [ 4 ] } } }\nname:',
+        ": model_warmup: input 'frames': dims [4]; expected sizes for [-1, 3]",
+    ),
 ]
 
 
