@@ -60,7 +60,7 @@ def inspect(
     """Tell what an ONNX file's states, axes and constants probably are, and why."""
     with _one_line_errors():
         if model.is_dir():
-            _inspect_entry(model, as_json)
+            _inspect_entry(model, provider is Provider.CUDA, as_json)
         else:
             from inspection.choices import parse
 
@@ -134,8 +134,10 @@ def _inspect_file(path: Path, choices: "Choices", detailed: bool, as_json: bool)
         _print(f"\nNext: {next_command(findings)}")  # on one line: it is there to be copied
 
 
-def _inspect_entry(directory: Path, as_json: bool) -> None:
-    from inspection.report import entry_as_dict, show_entry
+def _inspect_entry(directory: Path, detailed: bool, as_json: bool) -> None:
+    from inspection.entry_report import entry_as_dict, show_entry
+    from inspection.placement import placement_of
+    from inspection.reading import read
     from server.errors import StartupError
     from server.repository.load import load
 
@@ -143,10 +145,12 @@ def _inspect_entry(directory: Path, as_json: bool) -> None:
         specs = load(directory)
     except StartupError as error:
         raise Refused(str(error)) from None
+    versions = [(spec, placement_of(read(spec.onnx_path).proto)) for spec in specs]
     if as_json:
-        typer.echo(json.dumps([entry_as_dict(spec) for spec in specs], indent=2))
+        typer.echo(json.dumps([entry_as_dict(*version) for version in versions], indent=2))
     else:
-        _print(show_entry(specs))
+        for version in versions:
+            _print(show_entry(*version, detailed))
 
 
 def _print_added(entry: Path, findings: "Findings", proof: "Proof") -> None:

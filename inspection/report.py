@@ -1,9 +1,9 @@
-"""Findings, and entries of a repository, for people: tables of rich."""
+"""Findings about a file for people: tables of rich."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
@@ -11,13 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rich.console import RenderableType
 
     from inspection.findings import Findings
     from inspection.placement import Placement
-    from server.repository.spec import ModelSpec
 
 _MOST_FALLBACKS = 20
 _EXTRA = "while a step runs it takes twice that"
@@ -33,42 +30,12 @@ def show(findings: Findings, placement: Placement, detailed: bool) -> Renderable
     )
     lines = Text("\n".join(_lines(findings)))
     parts: list[RenderableType] = [head, _tensors(findings), _states(findings), lines]
-    parts.append(_placement(placement, detailed))
+    parts.append(placed(placement, detailed))
     return Group(*parts)
 
 
-def show_entry(specs: Iterable[ModelSpec]) -> RenderableType:
-    """What the configuration of a repository entry says, a table for each version."""
-    return Group(*(_entry_table(spec) for spec in specs))
-
-
-def entry_as_dict(spec: ModelSpec) -> dict[str, Any]:
-    """The same of one version, for programs."""
-    return {
-        "name": spec.name,
-        "version": spec.version,
-        "path": str(spec.onnx_path),
-        "max_batch_size": spec.max_batch_size,
-        "inputs": [{"name": t.name, "type": t.datatype, "shape": t.shape} for t in spec.inputs],
-        "outputs": [{"name": t.name, "type": t.datatype, "shape": t.shape} for t in spec.outputs],
-        "states": [
-            {
-                "input": s.name,
-                "output": s.output,
-                "type": s.datatype,
-                "shape": s.shape,
-                "batch_axis": s.batch_axis,
-            }
-            for s in spec.states
-        ],
-        "may_be_cut": spec.may_be_cut,
-        "idle_seconds": spec.idle_s,
-        "session_bytes": spec.state_nbytes,
-    }
-
-
 def _tensors(findings: Findings) -> Table:
-    table = _table("tensor", "type and shape", "what it is")
+    table = table_of("tensor", "type and shape", "what it is")
     time = findings.time
     constants = {c.name: c for c in findings.constants}
     pairs = {pair.input: pair for pair in findings.pairs} | {
@@ -89,7 +56,7 @@ def _tensors(findings: Findings) -> Table:
                 role = f"one number for a whole batch: give --constant {value.name}=VALUE"
             else:
                 role = "of each request" if kind == "input" else "of each answer"
-                role += _axes(findings.batch.tensors.get(value.name, 0), axes.get(value.name))
+                role += axes_told(findings.batch.tensors.get(value.name, 0), axes.get(value.name))
             table.add_row(f"{kind} {value.name}", str(value), role)
     return table
 
@@ -100,7 +67,7 @@ def _states(findings: Findings) -> RenderableType:
             "No states found: every request would stand alone. If the model has some, name each"
             " with --state INPUT=OUTPUT."
         )
-    table = _table("state", "kept as", "how sure, and why")
+    table = table_of("state", "kept as", "how sure, and why")
     for pair in findings.pairs:
         shape = findings.state_shape(pair.input)
         axes = findings.batch.axes
@@ -124,12 +91,13 @@ def _lines(findings: Findings) -> list[str]:
         lines.append(f"a state's size that nobody but you knows: {', '.join(findings.needs_sizes)}")
     elif findings.pairs:
         lines.append(
-            f"state of a session: {_bytes(findings.session_bytes())} for each row; {_EXTRA}"
+            f"state of a session: {told_bytes(findings.session_bytes())} for each row; {_EXTRA}"
         )
     return lines
 
 
-def _placement(placement: Placement, detailed: bool) -> RenderableType:
+def placed(placement: Placement, detailed: bool) -> RenderableType:
+    """Which nodes would leave the GPU; the first few of them unless `detailed`."""
     count = len(placement.fallbacks)
     head = f"CUDA: all {placement.nodes} nodes have kernels there"
     if count:
@@ -141,7 +109,7 @@ def _placement(placement: Placement, detailed: bool) -> RenderableType:
     if not count:
         return Text(head)
     shown = placement.fallbacks if detailed else placement.fallbacks[:_MOST_FALLBACKS]
-    table = _table("node", "op", "why it leaves the GPU")
+    table = table_of("node", "op", "why it leaves the GPU")
     for fallback in shown:
         table.add_row(fallback.node, fallback.op_type, fallback.reason)
     left = count - len(shown)
@@ -151,38 +119,22 @@ def _placement(placement: Placement, detailed: bool) -> RenderableType:
     return Group(*parts)
 
 
-def _entry_table(spec: ModelSpec) -> Table:
-    table = _table("", "type and shape", "")
-    table.title = f"{spec.name}, version {spec.version}"
-    for kind, tensors in (("input", spec.inputs), ("output", spec.outputs)):
-        for tensor in tensors:
-            role = _axes(tensor.graph_axis, tensor.time_axis).removeprefix(", ")
-            table.add_row(f"{kind} {tensor.name}", f"{tensor.datatype} {list(tensor.shape)}", role)
-    for state in (*spec.states, *spec.constants):
-        name = f"state {state.name} → {state.output}" if state.output else f"constant {state.name}"
-        axis = "" if state.batch_axis is None else f"batch axis {state.batch_axis}"
-        table.add_row(name, f"{state.datatype} {list(state.shape)}", axis)
-    table.caption = (
-        f"max_batch_size {spec.max_batch_size}; may be cut: {'yes' if spec.may_be_cut else 'no'};"
-        f" idle {spec.idle_s:g} s; {_bytes(spec.state_nbytes)} of state for each row"
-    )
-    return table
-
-
-def _axes(batch: int, time: int | None) -> str:
+def axes_told(batch: int, time: int | None) -> str:
     """What is not as everywhere: a batch axis in the file's order, timesteps in a request's."""
     told = f", batch axis {batch} in the file: the first on the wire" if batch else ""
     return told if time is None else f"{told}, timesteps on axis {time}"
 
 
-def _table(*headings: str) -> Table:
+def table_of(*headings: str) -> Table:
+    """An empty table without a frame."""
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
 
 
-def _bytes(count: int) -> str:
+def told_bytes(count: int) -> str:
+    """In units that people read."""
     if count < 10_000:
         return f"{count} bytes"
     power = min(int(math.log(count, 1024)), 3)

@@ -64,7 +64,8 @@ MAY_IMPORT = {
     # somebody's ONNX file; only the proof of an entry, and who shows one, know the server
     "inspection": {"numpy", "onnx", "onnxruntime", "google.protobuf"},
     "inspection.cli": {"inspection", "server.errors", "server.repository.load", "typer", "rich"},
-    "inspection.report": {"inspection", "server.repository.spec", "rich"},
+    "inspection.report": {"inspection", "rich"},
+    "inspection.entry_report": {"inspection", "server.repository.spec", "rich"},
     "inspection.proof": {
         *("inspection", "numpy"),
         *("server.engine.engine", "server.errors", "server.repository.load"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from server.repository.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -89,8 +89,9 @@ def test_an_entry_of_a_repository_shows_its_configuration(
 ) -> None:
     assert run("add", save(leaky(), "m1.onnx"), "--repository", repository).exit_code == 0
     shown = run("inspect", repository / "m1")
-    assert "state h → h_next" in shown.output
-    assert "max_batch_size 64" in shown.output
+    assert "state, next value h_next" in shown.output
+    assert "at most 64 rows share a run" in shown.output
+    assert "nodes have kernels there" in shown.output
     (version,) = json.loads(run("inspect", repository / "m1", "--json").output)
     assert (version["name"], version["session_bytes"]) == ("m1", 16)
     broken = repository / "m1" / "config.pbtxt"
@@ -399,3 +400,16 @@ def test_an_op_that_onnx_runtime_lacks(
     assert "ONNX Runtime cannot load it" in ran.stderr
     assert "Magic" in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+def test_an_entry_shows_what_no_request_carries(
+    run: Callable[..., Result], repository: Path
+) -> None:
+    silero = Path(__file__).parent / "models" / "silero_vad_16k.onnx"
+    assert run("add", silero, "--repository", repository, "--name", "vad").exit_code == 0
+    shown = run("inspect", repository / "vad", "--provider", "cuda").output
+    assert "constant 16000" in shown
+    assert "state, next value stateN, batch axis 1" in shown
+    (version,) = json.loads(run("inspect", repository / "vad", "--json").output)
+    assert version["constants"] == {"sr": 16000}
+    assert version["cuda_fallbacks"] == []
