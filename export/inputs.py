@@ -32,7 +32,9 @@ class Draw:
     symbols that it knows, and now and then a timestep that a Masking leaves out.
     """
 
-    high: int = 2
+    low: float | None = None
+    high: float | None = None
+    symbols: int = 2
     mean: Any = 0.0
     std: Any = 1.0
     mask_value: float | None = None
@@ -44,8 +46,11 @@ class Draw:
         if tensor.dtype == "bool":
             return rng.random(shape) < _COUNTS
         if np.issubdtype(tensor.dtype, np.integer):
-            return rng.integers(0, self.high, shape).astype(tensor.dtype)
+            low, high = self.low or 0, self.symbols if self.high is None else self.high
+            return rng.integers(int(low), int(high), shape).astype(tensor.dtype)
         drawn: NDArray[Any] = self.mean + self.std * rng.standard_normal(shape)
+        if self.low is not None or self.high is not None:
+            drawn = _between(self.low, self.high, rng.random(shape))
         if self.mask_value is not None and len(shape) > 1:
             drawn[rng.random(shape[0]) < _MASKED] = self.mask_value
         return drawn.astype(tensor.dtype)
@@ -100,9 +105,15 @@ def draws_of(model: nn.Module, inputs: Inputs) -> dict[str, Draw]:
     mean, std = _statistics(model)
     symbols = min(_tables(model), default=2)
     return {
-        name: Draw(symbols if each.high is None else each.high, mean, std, mask_value)
+        name: Draw(each.low, each.high, symbols, mean, std, mask_value)
         for name, each in inputs.items()
     }
+
+
+def _between(low: float | None, high: float | None, share: NDArray[Any]) -> NDArray[Any]:
+    """One unit wide where only one end is said."""
+    low = high - 1 if low is None and high is not None else low or 0.0
+    return low + share * ((low + 1 if high is None else high) - low)
 
 
 def _own(model: nn.Module) -> Inputs:

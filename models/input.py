@@ -11,8 +11,10 @@ class Input:
 
     `shape` counts the batch axis, whose size is None. A size of None at axis 1 is time: any number
     of timesteps; all other sizes are known. `dtype` is numpy's name. A `constant` is given once,
-    when a session begins, and is the same for all its requests. `high`: whole numbers are below it
-    (the symbols that an `Embedding` knows, if it is not said).
+    when a session begins, and is the same for all its requests.
+
+    Values are from `low` to below `high`, where the model takes no others. If that is not said,
+    whole numbers are the symbols that the model's embeddings know.
 
     Raises ValueError for another shape than that.
     """
@@ -20,7 +22,8 @@ class Input:
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     constant: bool = False
-    high: int | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if not self.shape or self.shape[0] is not None or None in self.shape[2:]:

@@ -120,7 +120,7 @@ class DecoderStep(nn.Module):
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
-        self.inputs = {"previous": Input((None, None), "int64", high=decoder.symbols + 1)}
+        self.inputs = {"previous": Input((None, None), "int64")}
         self.vectors, self.decoder, self.head = decoder.vectors, decoder.lstm, decoder.head
 
     def forward(self, previous: Tensor) -> dict[str, Tensor]:

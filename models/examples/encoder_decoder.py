@@ -104,7 +104,7 @@ class EncoderStep(nn.Module):
     def __init__(self, model: EncoderDecoder) -> None:
         super().__init__()
         self.inputs = {
-            "source": Input((None, None), "int64", high=model.source_symbols),
+            "source": Input((None, None), "int64"),
             "mask": Input((None, None), "bool"),
         }
         self.vectors, self.encoder = model.vectors, model.encoder

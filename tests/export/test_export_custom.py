@@ -332,6 +332,23 @@ def layer_of(kind: Any) -> models.RNN:
     return layer
 
 
+class Loudness(nn.Module):
+    """Defined for positive numbers only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = models.GRU(3, return_sequences=True)
+        self.gru.build((None, None, FEATURES))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        y: Tensor = self.gru(torch.log(frames))
+        return y
+
+
+def test_a_model_that_takes_positive_numbers_only() -> None:
+    prove(Loudness(), inputs={"frames": models.Input((None, None, FEATURES), low=0.1, high=9)})
+
+
 FRAMES = {"frames": models.Input((None, None, FEATURES))}
 
 

@@ -186,7 +186,7 @@ def test_symbols(layers: Any) -> None:
     model.build((None, None))
     made = prove(model)
     (symbols,) = made.signature.inputs
-    assert (symbols.dtype, made.plan.draws["frames"].high) == ("int64", 11)
+    assert (symbols.dtype, made.plan.draws["frames"].symbols) == ("int64", 11)
 
 
 def test_masking_makes_the_mask() -> None:
