@@ -41,7 +41,7 @@ def random_cases(
     known = LENGTHS if signature.may_be_cut else EQUAL_LENGTHS
 
     def drawn(tensor: Tensor, length: int) -> Array:
-        return draws[tensor.name].values(tensor, _shape(tensor, length), rng)
+        return draws[tensor.name].values(tensor, tensor.sized(length), rng)
 
     cases = []
     for index, length in enumerate(known):
@@ -64,7 +64,7 @@ def real_case(signature: Signature, data: Array) -> Case:
     Raises ExportError where the data are of another shape than the model's only input.
     """
     (first, *others) = signature.inputs
-    fits = data.ndim == len(first.shape) - 1 and data.shape == _shape(first, len(data))
+    fits = data.ndim == len(first.shape) - 1 and data.shape == first.sized(len(data))
     if not fits or not data.size or not all(tensor.optional for tensor in others):
         raise ExportError(
             f"real data of shape {data.shape}: expected {first.name!r} alone, {first.shape[1:]}"
@@ -72,18 +72,8 @@ def real_case(signature: Signature, data: Array) -> Case:
     length = len(data) if first.time_axis is not None else 1
     request = {first.name: data.astype(first.dtype)}
     for tensor in others:
-        request[tensor.name] = np.ones(_shape(tensor, length), tensor.dtype)
+        request[tensor.name] = np.ones(tensor.sized(length), tensor.dtype)
     return Case((request,), _zeros(signature), (length,))
-
-
-def _shape(tensor: Tensor, length: int) -> tuple[int, ...]:
-    """Without the batch axis."""
-    axis = tensor.time_axis
-    return tuple(
-        length if place == axis else int(size)
-        for place, size in enumerate(tensor.shape)
-        if place > 0
-    )
 
 
 def _zeros(signature: Signature) -> tuple[Array, ...]:

@@ -51,12 +51,9 @@ def _inputs(plan: Plan) -> Mapping[str, torch.Tensor]:
     rng = np.random.default_rng(0)
     inputs = {}
     for tensor in plan.signature.inputs:
-        shape = tuple(
-            _TIME if axis == tensor.time_axis else int(size)
-            for axis, size in enumerate(tensor.shape)
-            if axis > 0
-        )
-        rows = [plan.draws[tensor.name].values(tensor, shape, rng) for _ in range(_BATCH)]
+        rows = [
+            plan.draws[tensor.name].values(tensor, tensor.sized(_TIME), rng) for _ in range(_BATCH)
+        ]
         values = torch.from_numpy(np.stack(rows))
         inputs[tensor.name] = torch.ones_like(values) if tensor.name == MASK else values
     return inputs

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
-from export.entry import CONFIG_FILE, MODEL_FILE, VERSION, publish, staged, write
+from export.entry import staged, write
 from export.errors import ExportError, ProofFailed
 from export.precision import Precision
 from export.program import program
 from export.real_data import real_sequences
 from export.verify import verify
 from inspection.placement import placement_of
+from inspection.staging import CONFIG_FILE, MODEL_FILE, VERSION, publish
 from models import runs
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def install_program(
         _demand(
             verify(made.plan, exact, progress=lambda what: progress(f"proving float32: {what}"))
         )
-    with staged(repository, made.name) as staging:
-        path = write(staging, made.model)
+    with staged(repository, made.name) as folder:
+        path = write(folder, made.model)
         proof = verify(
             made.plan,
             str(path),
@@ -109,7 +110,7 @@ def install_program(
             progress=lambda what: progress(f"proving: {what}"),
         )
         _demand(proof)
-        publish(staging, repository / made.name)
+        publish(folder, repository / made.name, ExportError)
     return Exported(
         name=made.name,
         config_path=repository / made.name / CONFIG_FILE,

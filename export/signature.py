@@ -35,6 +35,14 @@ class Tensor:
     constant: bool = False
     optional: bool = False
 
+    def sized(self, time: int) -> tuple[int, ...]:
+        """The shape of one row, without the batch axis, at so many timesteps."""
+        return tuple(
+            time if axis == self.time_axis else int(size)
+            for axis, size in enumerate(self.shape)
+            if axis > 0
+        )
+
 
 DTYPES = frozenset(
     {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}

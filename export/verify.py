@@ -25,7 +25,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import onnxruntime
 import torch
 
 from export.cases import random_cases, real_case
@@ -33,6 +32,7 @@ from export.errors import ExportError
 from export.playing import Played, play
 from export.proof import RELATIVE_LIMIT, Proof, compare, errors_of
 from export.schedules import schedules_of
+from inspection.runtime import plain_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
     from export.signature import Signature
 
 ROUNDINGS = 4
-_LOG_FATAL = 4
-# It crashes the process on some float16 models (github.com/microsoft/onnxruntime/issues/32405);
-# the server leaves it out, too.
-LEFT_OUT = ["FuseFp16InitializerToFp32NodeTransformer"]
 
 
 def verify(
@@ -75,7 +71,7 @@ def verify(
         ExportError: torch or the graph does not run, or gives shapes that it did not give before.
     """
     rng = np.random.default_rng(seed)
-    session, signature = _session(onnx_model), signature or plan.signature
+    session, signature = plain_session(onnx_model), signature or plan.signature
     rows: list[Row] = []
     sources = {"random": random_cases(signature, plan.draws, rng)}
     if real:
@@ -178,12 +174,3 @@ def _pairs(
     for place, state in enumerate(signature.states):
         pairs.append((state.name, of_state(place, expected), of_state(place, played)))
     return pairs
-
-
-def _session(onnx_model: str | bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = _LOG_FATAL  # every error is raised, too
-    return onnxruntime.InferenceSession(
-        onnx_model, options, ["CPUExecutionProvider"], disabled_optimizers=LEFT_OUT
-    )

@@ -9,6 +9,7 @@ from inspection.config import config_text
 from inspection.errors import Refused
 from inspection.findings import find
 from inspection.proof import prove
+from inspection.staging import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,8 +47,8 @@ def add(
             " with every request"
         )
     text = config_text(findings, max_batch_size, idle_seconds)
-    with entry.staged(repository, name, replace=replace) as staging:
-        entry.write(staging, findings.model, findings.constants, text)
-        proof = prove(staging, findings)
-        entry.publish(staging, repository / name)
+    with entry.staged(repository, name, replace=replace) as folder:
+        entry.write(folder, findings.model, findings.constants, text)
+        proof = prove(folder, findings)
+        publish(folder, repository / name, Refused)
     return repository / name, findings, proof

@@ -4,28 +4,27 @@
     DIR/<name>/1/model.onnx        and its external data beside it
     DIR/<name>/constants/<input>.npy
 
-Until the proof has passed the files lie in a hidden folder of the repository, so that moving them
-is a rename.
+How it comes there is in staging.py.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inspection import staging
 from inspection.errors import Refused
+from inspection.staging import CONFIG_FILE, MODEL_FILE, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from inspection.reading import Model
     from inspection.roles import Constant
 
-VERSION, CONFIG_FILE, MODEL_FILE = "1", "config.pbtxt", "model.onnx"
 CONSTANTS = "constants"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -50,52 +49,27 @@ def staged(repository: Path, name: str, *, replace: bool) -> Iterator[Path]:
     """
     if (repository / name).exists() and not replace:
         raise Refused(f"{repository / name} exists; choose another --name, or say --replace")
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{name}.new-", dir=repository))
-    except OSError as error:
-        raise Refused(f"cannot write to {repository}: {error.strerror}") from None
-    try:
-        staging.chmod(0o755)  # mkdtemp's 0700 would hide the entry from a server of another user
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staging.staged(repository, name, Refused) as folder:
+        yield folder
 
 
-def write(staging: Path, model: Model, constants: Iterable[Constant], config: str) -> None:
+def write(folder: Path, model: Model, constants: Iterable[Constant], config: str) -> None:
     """Copy the model with its external data and constants, and write its configuration.
 
     Raises Refused.
     """
-    version = staging / VERSION
+    version = folder / VERSION
     files = {model.path: version / MODEL_FILE}
     files |= {model.path.parent / name: version / name for name in model.external_files}
-    files |= {c.file: staging / CONSTANTS / c.configured for c in constants if c.file is not None}
+    files |= {c.file: folder / CONSTANTS / c.configured for c in constants if c.file is not None}
     try:
         for source, target in files.items():
-            if not target.resolve().is_relative_to(staging.resolve()):
+            if not target.resolve().is_relative_to(folder.resolve()):
                 raise Refused(
                     f"{model.path}: external data in {source}; expected it beside the file"
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
+        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
     except OSError as error:
-        raise Refused(f"cannot write {staging}: {error.strerror}") from None
-
-
-def publish(staging: Path, entry: Path) -> None:
-    """Move the staged files to `entry`; an older one goes only when they stand in its place."""
-    try:
-        if not entry.exists():
-            staging.rename(entry)
-            return
-        with tempfile.TemporaryDirectory(prefix=f".{entry.name}.old-", dir=entry.parent) as aside:
-            older = entry.rename(Path(aside) / entry.name)
-            try:
-                staging.rename(entry)
-            except OSError:
-                older.rename(entry)
-                raise
-    except OSError as error:
-        raise Refused(f"cannot replace {entry}: {error.strerror}") from None
+        raise Refused(f"cannot write {folder}: {error.strerror}") from None

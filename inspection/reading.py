@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import helper, shape_inference
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from inspection.errors import Refused
+from inspection.runtime import plain_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
+    import onnxruntime as ort
 
 Dim = int | str | None  # a size, a symbol, or any size
-_SEVERITY_FATAL = 4
 _TEXT_LIMIT = 300
 
 
@@ -88,11 +88,8 @@ def read(path: Path) -> Model:
 
 def session(model: Model) -> ort.InferenceSession:
     """Plain ONNX Runtime on the CPU, one thread. Raises Refused if it cannot run the model."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _SEVERITY_FATAL
     try:
-        return ort.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+        return plain_session(str(model.path))
     except Exception as error:  # its exceptions have no base of their own
         raise Refused(f"{model.path}: ONNX Runtime cannot load it: {one_line(error)}") from None
 

@@ -78,7 +78,7 @@ MAY_IMPORT = {
     "models.data.make_digits": {"numpy", "sklearn"},
     "models.data.make_exercises": {"numpy", "seglearn"},
     "export": {
-        *("models", "inspection.placement"),
+        *("models", "inspection.placement", "inspection.runtime", "inspection.staging"),
         *("torch", "numpy", "onnx", "onnxruntime", "typer", "rich"),
     },
     # who looks at all of it from outside

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 import export
 import models
-from export.entry import publish
 from export.pipeline import install_program
 from export.program import Program, program
+from inspection.staging import publish
 from server.repository.load import load
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_a_move_that_fails_puts_the_older_entry_back(
     export.install(small, tmp_path)
     before = files(tmp_path)
     with pytest.raises(export.ExportError, match="cannot replace"):
-        publish(tmp_path / "nobody wrote this", tmp_path / "tested")
+        publish(tmp_path / "nobody wrote this", tmp_path / "tested", export.ExportError)
     assert files(tmp_path) == before
 
 
