@@ -44,6 +44,23 @@ def serve(
         int | None,
         typer.Option(help="Requests waiting, per session and per stream.", show_default="256"),
     ] = None,
+    max_resident: Annotated[
+        int | None,
+        typer.Option(
+            help="Sessions whose state is on the device at a time; others wait in host memory.",
+            show_default="max-sessions",
+        ),
+    ] = None,
+    max_pending_bytes: Annotated[
+        int | None,
+        typer.Option(help="Bytes that requests waiting carry, per model.", show_default="1 GiB"),
+    ] = None,
+    max_remembered_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Answers kept for clients that ask again, per model.", show_default="256 MiB"
+        ),
+    ] = None,
     max_message_bytes: Annotated[
         int | None, typer.Option(help="Size of one gRPC message.", show_default="67108864")
     ] = None,

@@ -35,6 +35,15 @@ class LimitsConfig(BaseModel):
     max_pending_per_session: int = Field(
         default=256, ge=1, description="… per session, and per stream"
     )
+    max_pending_bytes: int = Field(
+        default=2**30, ge=1024, description="what those carry together, per model"
+    )
+    max_remembered_bytes: int = Field(
+        default=2**28, ge=0, description="answers kept for whoever asks again, per model"
+    )
+    max_resident: int = Field(
+        default=0, ge=0, description="rows of state on the device, per model; 0: max_sessions"
+    )
     max_message_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="size of one gRPC message"
     )

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import structlog
 
-from server.core.batch import Batch, ReadRows
-from server.core.requests import Step, Stepped, tell_nobody
+from server.core.batch import Batch, MoveOut, ReadRows
+from server.core.frame import Frame, FrameRun
+from server.core.requests import Framed, Step, Stepped, tell_nobody
 from server.errors import InternalError, RequestError
 from server.statistics import RunTimes, Statistics
 
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from server.core.batch import Job
     from server.core.requests import Arrays, Request, Result
-    from server.core.scheduler import Scheduler
+    from server.core.scheduler import Job, Scheduler
 
 log = structlog.get_logger()
 
@@ -188,13 +188,22 @@ class Driver:
         runs, self._uncounted = self._uncounted, []
         answers, self._answered = self._answered, []
         for job, outcome, output_ns in runs:
-            if isinstance(job, Batch) and outcome.error is None:
+            if outcome.error is None:
                 times = RunTimes(outcome.input_ns, outcome.infer_ns, output_ns)
-                self._count_run(job, outcome.started_s, times)
+                if isinstance(job, Batch):
+                    self._count_run(job, outcome.started_s, times)
+                elif isinstance(job, FrameRun):
+                    self._count_frames(job, outcome.started_s, times)
         for request, result in answers:
             seconds = time.monotonic() - request.arrived_s
             if isinstance(result, Stepped):
                 self.statistics.answered(seconds, time.time_ns() // 1_000_000)
+            elif isinstance(result, Framed):
+                assert isinstance(request, Frame)
+                failed = len(result.errors)
+                now_ms = time.time_ns() // 1_000_000
+                self.statistics.answered(seconds, now_ms, request.enlisted - failed)
+                self.statistics.failed(seconds, failed)
             elif isinstance(request, Step):
                 self.statistics.failed(seconds)
 
@@ -211,6 +220,15 @@ class Driver:
         self.statistics.ran(batch.size, len(batch.entries), finished, times)
         self.statistics.inference_count += rows
 
+    def _count_frames(self, run: FrameRun, started_s: float, times: RunTimes) -> None:
+        if run.position == 0:
+            for part in run.parts:
+                seconds = started_s - part.frame.arrived_s
+                self.statistics.queued(seconds, len(part.positions))
+        finished = run.size if run.is_last else 0
+        self.statistics.ran(run.size, run.size, finished, times)
+        self.statistics.inference_count += finished
+
 
 def execute(engine: Engine, job: Job) -> Outcome:
     """Do `job`. Never raises: what goes wrong is in the outcome."""
@@ -219,12 +237,14 @@ def execute(engine: Engine, job: Job) -> Outcome:
     arrays: Arrays = {}
     error: RequestError | None = None
     try:
-        if isinstance(job, Batch):
+        if isinstance(job, Batch | FrameRun):
             inputs, read, write = job.inputs(), job.read_rows(), job.write_rows()
+            if (back := job.back()) is not None:
+                engine.write(back.rows, back.states)
             laid_out = time.perf_counter_ns()
             arrays = engine.run(inputs, read, write)
             job.check(arrays)
-        elif isinstance(job, ReadRows):
+        elif isinstance(job, ReadRows | MoveOut):
             arrays = engine.read(np.array(job.rows, np.int64))
         else:
             engine.write(np.array(job.rows, np.int64), job.states)

@@ -52,6 +52,26 @@ class ShuttingDown(RequestError):
     """The server takes no new sessions any more."""
 
 
+class StepGap(RequestError):
+    """The step is not the session's next one, `expected_step`."""
+
+    def __init__(self, message: str, expected_step: int = 0) -> None:
+        super().__init__(message)
+        self.expected_step = expected_step
+
+
+class StepForgotten(RequestError):
+    """The step was committed before, and its answer is not remembered any more."""
+
+
+class StepConflict(RequestError):
+    """Another step was committed under that number."""
+
+
+class SnapshotRefused(RequestError):
+    """The snapshot is damaged, or of a model that this server does not have."""
+
+
 class StepFailed(RequestError):
     """ONNX Runtime could not run the model on this input."""
 

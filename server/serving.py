@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from server.core.batch import Layout, ReadRows
 from server.core.controls import Control
 from server.core.ledger import Limits
+from server.core.phases import Event
 from server.core.requests import Close
 from server.core.scheduler import Scheduler
-from server.core.session import Event, Session
+from server.core.session import Session
 from server.core.sessions import Sessions
 from server.driver import Driver
 from server.errors import InvalidRequest, ModelNotFound, RequestError, ShuttingDown
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from server.config import LimitsConfig
+    from server.core.frame import Frame
     from server.core.requests import Read, Request
     from server.driver import Engine
     from server.repository.spec import ModelSpec
@@ -32,9 +34,12 @@ def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
     return Limits(
         max_batch_size=max(1, spec.max_batch_size),  # 0: no batch axis, requests run one by one
         max_rows=config.max_sessions,
+        max_resident_rows=config.max_resident or None,
         max_chunk=(spec.piece or config.max_chunk) if spec.may_be_cut else None,
         max_pending_per_session=config.max_pending_per_session,
         max_pending=config.max_pending,
+        max_pending_bytes=config.max_pending_bytes,
+        max_remembered_bytes=config.max_remembered_bytes,
     )
 
 
@@ -77,6 +82,7 @@ class ServedModel:
             ),
         )
         self.scheduler = Scheduler(self.layout, limits, on_closed)
+        self.table = self.scheduler.table
         self.statistics = Statistics()
         self.driver = Driver(self.scheduler, engine, self.statistics, own_thread=own_thread)
 
@@ -91,6 +97,17 @@ class ServedModel:
 
     def admit(self, session: Session) -> None:
         self.scheduler.admit(session)
+
+    def submit_frame(self, frame: Frame) -> None:
+        """Raises InvalidRequest or LimitReached; then nothing has changed."""
+        try:
+            self.scheduler.submit_frame(frame, time.monotonic())
+        finally:
+            self.driver.wake()
+
+    def cancel_frame(self, frame: Frame) -> None:
+        self.scheduler.cancel_frame(frame)
+        self.driver.wake()
 
     def submit(self, session: Session, request: Request) -> None:
         try:

@@ -62,9 +62,9 @@ class Statistics:
         self.last_inference_ms = 0  # Unix time
         self.latency_buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
 
-    def queued(self, seconds: float) -> None:
-        """A request has begun to run, `seconds` after it came."""
-        self.queue.add(int(seconds * 1e9))
+    def queued(self, seconds: float, count: int = 1) -> None:
+        """So many requests have begun to run, `seconds` after they came."""
+        self.queue.add(int(seconds * 1e9) * count, count)
 
     def ran(self, size: int, requests: int, finished: int, times: RunTimes) -> None:
         """One run with `size` rows of `requests` requests, `finished` of which are done with it."""
@@ -77,11 +77,11 @@ class Statistics:
         self.compute_infer.add(times.infer_ns * requests, finished)
         self.compute_output.add(times.output_ns * requests, finished)
 
-    def answered(self, seconds: float, now_ms: int) -> None:
-        """A step was answered, `seconds` after it came."""
-        self.success.add(int(seconds * 1e9))
+    def answered(self, seconds: float, now_ms: int, count: int = 1) -> None:
+        """So many steps were answered, `seconds` after they came."""
+        self.success.add(int(seconds * 1e9) * count, count)
         self.last_inference_ms = now_ms
-        self.latency_buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        self.latency_buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += count
 
-    def failed(self, seconds: float) -> None:
-        self.fail.add(int(seconds * 1e9))
+    def failed(self, seconds: float, count: int = 1) -> None:
+        self.fail.add(int(seconds * 1e9) * count, count)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from server.core.batch import Entry
+    from server.core.session import Session
 
 _BITS_64 = (1 << 64) - 1
 
@@ -43,6 +44,16 @@ class Control:
         flags = [self._flag(entry, timesteps) for entry in rows]
         values = [self.true if flag else self.false for flag in flags]
         return np.array(values, self.dtype).reshape(self.shape)
+
+    def column(self, sessions: Sequence[Session], start: NDArray[np.bool_]) -> NDArray[Any]:
+        """The input for a run of a frame: sessions of one row; `start` tells which of them begin
+        with it. No frame ends a session.
+        """
+        if self.signal == "id":
+            ids = [number_of(session.id) & _BITS_64 for session in sessions]
+            return np.array(ids, np.uint64).astype(self.dtype).reshape(self.shape)
+        flags = start if self.signal == "start" else np.full(len(start), self.signal == "ready")
+        return np.where(flags, self.true, self.false).astype(self.dtype).reshape(self.shape)
 
     def _flag(self, entry: Entry, timesteps: int | None) -> bool:
         session, step, *_ = entry

@@ -7,7 +7,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
-from server.core.session import Phase
+from server.core.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

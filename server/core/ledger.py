@@ -13,35 +13,56 @@ from typing import TYPE_CHECKING
 
 from server.core.requests import Step
 from server.core.rows import INITIAL_ROW, RowPool
+from server.core.table import ON_HOST
 from server.errors import LimitReached
 
 if TYPE_CHECKING:
-    from server.core.requests import Request, Result
+    from server.core.requests import Arrays, Request, Result
     from server.core.session import Session
 
 MAX_WORKING_BATCHES = 4
+MIN_BATCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_rows`: rows of all sessions together; `max_chunk`: timesteps in one run, None for a
-    model whose requests run whole; `max_pending…`: requests that have no answer yet.
+    """`max_rows`: rows of all sessions together; `max_resident_rows`: of those whose state is on
+    the device at a time, None for all of them; `max_chunk`: timesteps in one run, None for a model
+    whose requests run whole; `max_pending…`: requests that have no answer yet, and the bytes that
+    they carry; `max_remembered_bytes`: answers that are kept for whoever asks for a step again.
     """
 
     max_batch_size: int
     max_rows: int
+    max_resident_rows: int | None = None
     max_chunk: int | None = None
     max_pending_per_session: int = 256
     max_pending: int = 65_536
+    max_pending_bytes: int = 2**30
+    max_remembered_bytes: int = 2**28
 
     @property
     def max_working_rows(self) -> int:
         return MAX_WORKING_BATCHES * self.max_batch_size
 
     @property
+    def resident_rows(self) -> int:
+        """Sessions' rows that there is room for on the device, some batches at least."""
+        if self.max_resident_rows is None:
+            return self.max_rows
+        return min(self.max_rows, max(self.max_resident_rows, MIN_BATCHES * self.max_batch_size))
+
+    @property
+    def spare_rows(self) -> int:
+        """Rows that belong to no session: all working rows, those of a frame between its pieces,
+        those that a batch writes, and those by which sessions come back to the device.
+        """
+        return self.max_working_rows + 3 * self.max_batch_size
+
+    @property
     def arena_rows(self) -> int:
-        """The initial row, every session's, all working rows, and those that a batch writes."""
-        return 1 + self.max_rows + self.max_working_rows + self.max_batch_size
+        """The initial row, sessions' rows, and the spare ones."""
+        return 1 + self.resident_rows + self.spare_rows
 
 
 class Ledger:
@@ -51,6 +72,7 @@ class Ledger:
         self.reserved_rows = 0
         self.working_rows = 0
         self.pending = 0
+        self.pending_bytes = 0
         self._answers: list[tuple[Request, Result]] = []
 
     # ---- sessions -------------------------------------------------------------------------------
@@ -67,6 +89,13 @@ class Ledger:
             )
         self.reserved_rows += session.batch_size
 
+    @property
+    def short_of_rows(self) -> bool:
+        """Whether sessions must make room before the next batch, all of which may need new rows."""
+        if self.limits.resident_rows == self.limits.max_rows:
+            return False
+        return self.rows.free - self.limits.spare_rows < self.limits.max_batch_size
+
     def dismiss(self, session: Session) -> None:
         """The session is closed: its rows are free."""
         self.commit(session, (INITIAL_ROW,) * session.batch_size)
@@ -76,6 +105,18 @@ class Ledger:
         """From now on the session's state stands in `rows`."""
         self.rows.give_back(session.rows)
         session.rows = rows
+        session.kept = None
+
+    def share(self, session: Session, target: Session) -> None:
+        """From now on `target` has the state of the session, too, and its steps behind it."""
+        self.rows.share(session.rows)
+        self.commit(target, session.rows)
+        target.kept, target.step, target.fresh = session.kept, session.step, session.fresh
+
+    def move_out(self, session: Session, states: Arrays) -> None:
+        """From now on the session's state is off the device."""
+        self.commit(session, (ON_HOST,) * session.batch_size)
+        session.kept = states
 
     # ---- steps ----------------------------------------------------------------------------------
 
@@ -105,7 +146,7 @@ class Ledger:
 
     # ---- answers --------------------------------------------------------------------------------
 
-    def owe(self, session: Session) -> None:
+    def owe(self, session: Session, request: Request) -> None:
         """One more request has come in. Raises LimitReached."""
         if session.pending and len(session.pending) >= self.limits.max_pending_per_session:
             raise LimitReached(
@@ -113,14 +154,24 @@ class Ledger:
                 "their answers before sending more",
                 retry_after_s=0.1,
             )
-        if self.pending >= self.limits.max_pending:
-            raise LimitReached(f"{self.pending} requests wait already; try again later")
-        self.pending += 1
+        self.owe_several(1, request.nbytes)
 
-    def answer(self, request: Request, result: Result) -> None:
-        """`request` is over, one way or the other."""
+    def owe_several(self, count: int, nbytes: int) -> None:
+        """So many requests have come in, which carry so many bytes. Raises LimitReached."""
+        if self.pending + count > self.limits.max_pending:
+            raise LimitReached(f"{self.pending} requests wait already; try again later")
+        if self.pending_bytes + nbytes > max(self.limits.max_pending_bytes, nbytes):
+            raise LimitReached(
+                f"the requests that wait already carry {self.pending_bytes} bytes; try again later"
+            )
+        self.pending += count
+        self.pending_bytes += nbytes
+
+    def answer(self, request: Request, result: Result, count: int = 1) -> None:
+        """`request`, which counts as `count`, is over, one way or the other."""
         self.abandon(request)
-        self.pending -= 1
+        self.pending -= count
+        self.pending_bytes -= request.nbytes
         self._answers.append((request, result))
 
     def take_answers(self) -> list[tuple[Request, Result]]:

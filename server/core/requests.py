@@ -14,13 +14,16 @@ from server.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
+
+    from server.core.session import Session
 
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
 
 
 class Stepped(NamedTuple):
-    """A step was committed as the session's `step`-th.
+    """A step was committed as the session's `step`-th, or only looked at after `step` of them.
 
     Arrays are `(batch_size, …)`. Outputs hold every timestep of the request; `states`, by name,
     are there only if the request asked for them.
@@ -32,10 +35,13 @@ class Stepped(NamedTuple):
 
 
 class States(NamedTuple):
-    """The session's states by name, `(batch_size, *shape)` each, after `step` steps."""
+    """The session's states and constants by name, `(batch_size, *shape)` each, after `step` steps;
+    whether they are the initial ones of a session that has not begun.
+    """
 
     states: Arrays
     step: int
+    fresh: bool
 
 
 class Done(NamedTuple):
@@ -44,7 +50,17 @@ class Done(NamedTuple):
     step: int
 
 
-Result: TypeAlias = Stepped | States | Done | RequestError
+class Framed(NamedTuple):
+    """What became of a frame. Outputs are `(count, …)`, zeros where a session has an error; `steps`
+    `(count,)`, the committed steps of each session; `errors` by position.
+    """
+
+    outputs: Arrays
+    steps: NDArray[np.int64]
+    errors: Mapping[int, RequestError]
+
+
+Result: TypeAlias = Stepped | States | Done | Framed | RequestError
 
 
 def tell_nobody(result: Result) -> None:
@@ -64,6 +80,7 @@ class Request:
     end: bool = False
     arrived_s: float = 0.0
     cancelled: bool = False
+    nbytes: int = 0  # of what it carries
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -73,12 +90,19 @@ class Step(Request):
     Only steps with equal `shapes` share a batch: it tells which inputs there are and every
     dimension that is neither the batch nor (in a model that may be cut) time. A long request may
     run in several pieces; the answer is that of the whole.
+
+    `index`: it is to be the session's step of that number, from 1, and runs once however often it
+    is asked for; 0 says nothing. `acknowledged`: the sender has the answers up to that step's.
+    `peek`: the session stays as it is.
     """
 
     inputs: Arrays
     timesteps: int = 1
     shapes: Hashable = ()
     return_state: bool = False
+    index: int = 0
+    acknowledged: int = 0
+    peek: bool = False
 
     # progress, kept by the scheduler
     position: int = 0  # timesteps that have run
@@ -99,10 +123,26 @@ class Write(Request):
     """Replace the states by the given ones, `(batch_size, *shape)` each, or the initial ones.
 
     `initial`: those given are the initial ones, beside constants that are the session's own.
+    `step`: from now on the session has made so many; None: as many as before.
     """
 
     states: Arrays | None = None
     initial: bool = False
+    step: int | None = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Share(Request):
+    """Let `target`, a new session of the same model and as many rows, have the state as well, and
+    go on counting steps from there.
+    """
+
+    target: Session
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Touch(Request):
+    """Do nothing, when its turn comes."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

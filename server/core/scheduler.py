@@ -8,6 +8,9 @@ not done goes to the end of the lane: short requests join at every step and long
 back (cellular batching: Gao et al., EuroSys 2018). Where unfinished requests hold as many rows as
 they may, new ones are parked until enough are finished; those who were parked first go first.
 
+Frames, which hold a step of each of many sessions, take turns with the lanes. Where the device has
+room for fewer sessions than there are, those that were used least recently make room first.
+
 The scheduler touches nothing outside itself: jobs come out of `next_job`, answers out of
 `take_answers`, closed sessions go to `on_closed`, time comes in as an argument.
 """
@@ -15,22 +18,46 @@ The scheduler touches nothing outside itself: jobs come out of `next_job`, answe
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from server.core.batch import Batch, Entry, Job, Layout, ReadRows, WriteRows
+from server.core import making_room
+from server.core.batch import Batch, Entry, Layout, MoveOut, ReadRows, WriteRows
+from server.core.frame import Frame, FrameRun
+from server.core.frames import Frames
 from server.core.lanes import Lanes
 from server.core.ledger import Ledger, Limits
-from server.core.requests import Close, Done, Read, Request, Result, States, Step, Stepped, Write
+from server.core.phases import Event, Phase
+from server.core.records import Records
+from server.core.remembered import Remembered, Shelf
+from server.core.requests import (
+    Close,
+    Done,
+    Read,
+    Request,
+    Result,
+    Share,
+    States,
+    Step,
+    Stepped,
+    Touch,
+    Write,
+)
 from server.core.rows import INITIAL_ROW
-from server.core.session import Event, Phase, Session
+from server.core.table import WAITING, Table
 from server.errors import RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from numpy.typing import NDArray
+
     from server.core.requests import Arrays
+    from server.core.session import Session
 
 EXCHANGE = "exchange"  # the lane of those who want states read or written
+
+Job: TypeAlias = Batch | FrameRun | ReadRows | WriteRows | MoveOut
 
 
 class Scheduler:
@@ -40,6 +67,12 @@ class Scheduler:
         self.layout = layout
         self.limits = limits
         self.ledger = Ledger(limits)
+        self.table = Table(limits.max_rows)
+        shelf = Shelf(limits.max_remembered_bytes)
+        records = Records(self.table, shelf)
+        self._remembered = Remembered(shelf, records)
+        self._frames = Frames(self.table, self.ledger, records, self._remembered, layout)
+        self._frames_next = False  # whose turn it is, if both wait
         self._on_closed = on_closed
         self._lanes = Lanes()
 
@@ -61,13 +94,36 @@ class Scheduler:
         """
         if session.closed if isinstance(request, Close) else session.ending:
             raise SessionClosed(f"session {session.id!r} is closed")
-        self.ledger.owe(session)
+        self.ledger.owe(session, request)
         request.arrived_s = session.last_used_s = now_s
         if session.pending is None:
             session.pending = deque()
         session.pending.append(request)
+        if isinstance(request, Step) and request.acknowledged:
+            self._remembered.acknowledge(session, request.acknowledged)
         if session.phase is Phase.IDLE:
             self._wait(session)
+        elif session.phase is Phase.FRAMED:
+            self.table.aside_[session.slot] |= WAITING
+
+    def submit_frame(self, frame: Frame, now_s: float) -> None:
+        """Queue a step of each of many sessions. Raises InvalidRequest or LimitReached, and then
+        nothing has changed.
+        """
+        for position in self._frames.submit(frame, now_s).tolist():
+            session = self.table.sessions[frame.slots[position]]
+            assert session is not None
+            step = frame.single(position)
+            step.answer = partial(self._frames.settle, frame, position)
+            try:
+                self.submit(session, step, now_s)
+            except RequestError as error:
+                self._frames.settle(frame, position, error)
+
+    def cancel_frame(self, frame: Frame) -> None:
+        """Nobody waits for the frame any more; what of it runs, counts, and the rest will not."""
+        frame.cancelled = True
+        self._unframed(self._frames.cancel(frame))
 
     def cancel(self, session: Session, request: Request) -> None:
         """Nobody waits for `request` any more; it gets no answer. If it is running and this run
@@ -77,23 +133,29 @@ class Scheduler:
         if not session.pending or request not in session.pending:
             return
         is_first = session.pending[0] is request
+        stepped = request.stepped if isinstance(request, Step) else None
         if is_first and session.phase is Phase.QUEUED:
+            if stepped is not None and _may_be_asked_again(request):
+                return  # committed: its answer is going to be remembered
             session.apply(Event.WITHDRAW)
-            stepped = request.stepped if isinstance(request, Step) else None
             self._end_first(session, stepped or SessionClosed("cancelled"))
-        elif not is_first:
+        elif not is_first or session.phase is Phase.FRAMED:
             session.pending.remove(request)
             self.ledger.answer(request, SessionClosed("cancelled"))
 
     def close(self, session: Session) -> None:
         """End the session now. What waits is answered with SessionClosed; what runs is finished."""
-        was_running = session.phase is Phase.RUNNING
+        self._remembered.forget(session)
+        self._close(session)
+
+    def _close(self, session: Session) -> None:
+        was_running, was_framed = session.phase is Phase.RUNNING, session.phase is Phase.FRAMED
         session.apply(Event.CLOSE)
         waiting = session.pending or deque()
         session.pending = deque([waiting.popleft()]) if was_running else None
         for request in waiting:
             self.ledger.answer(request, SessionClosed(f"session {session.id!r} was closed"))
-        if not was_running:
+        if not was_running and not was_framed:
             self._dismiss(session)
 
     def take_answers(self) -> list[tuple[Request, Result]]:
@@ -104,6 +166,15 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
+        if self.ledger.short_of_rows and (leaving := making_room.job(self.table, self.limits)):
+            return leaving
+        if self._frames and (self._frames_next or self._lanes.longest_waiting() is None):
+            self._frames_next = False
+            run, released = self._frames.next_run()
+            self._unframed(released)
+            if run is not None:
+                return run
+        self._frames_next = True
         if self._lanes.parked:
             for session in self._lanes.unpark(self.ledger.working_room):
                 self.ledger.begin(session)
@@ -111,7 +182,7 @@ class Scheduler:
             job = self._exchange() if lane == EXCHANGE else self._batch(lane)
             if job is not None:
                 return job
-        return None
+        return self.next_job() if self._frames else None
 
     def complete(self, job: Job, arrays: Arrays, now_s: float) -> None:
         """The engine did `job`; `arrays` are a batch's outputs, or the states that were read."""
@@ -119,28 +190,35 @@ class Scheduler:
             case Batch():
                 for entry, outputs in zip(job.entries, job.split(arrays), strict=True):
                     self._advance(job, entry, outputs, now_s)
+            case FrameRun():
+                self._unframed(self._frames.complete(job, arrays, now_s))
             case ReadRows(session, Step(stepped=Stepped(outputs, step))):
                 self._done(session, Stepped(outputs, step, arrays), now_s)
             case ReadRows(session):
-                self._done(session, States(arrays, session.step), now_s)
-            case _:
-                self.ledger.commit(job.session, job.rows)
-                job.session.fresh = job.request.initial
-                self._done(job.session, Done(job.session.step), now_s)
+                self._done(session, States(arrays, session.step, session.fresh), now_s)
+            case MoveOut():
+                making_room.moved(self.ledger, job, arrays)
+            case WriteRows(session, request):
+                self.ledger.commit(session, job.rows)
+                self._written(session, request)
+                self._done(session, Done(session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:
         """The engine could not do `job`: every session is as it was. A batch of several sessions is
         tried again one by one, so that a bad request fails alone.
         """
-        if isinstance(job, Batch):
+        if isinstance(job, FrameRun):
+            self._unframed(self._frames.fail(job, error))
+        elif isinstance(job, Batch):
             for entry in job.entries:
                 self.ledger.rows.give_back(entry.write)
+                self._give_back(entry)
                 entry.step.alone = True
                 if len(job.entries) == 1:
                     self._done(entry.session, error, now_s)
                 else:
                     self._again(entry.session, now_s)
-        else:
+        elif not isinstance(job, MoveOut):
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
             self._done(job.session, error, now_s)
@@ -152,18 +230,46 @@ class Scheduler:
         while session.pending:
             match session.pending[0]:
                 case Step(stepped=None) as step:
-                    return self._join(step if step.alone else step.shapes, session)
+                    known = self._remembered.find(session, step) if step.index else None
+                    if known is None:
+                        return self._join(step if step.alone else step.shapes, session)
+                    self.ledger.answer(session.pending.popleft(), known)
+                    if step.start and isinstance(known, RequestError):
+                        return self.close(session)
+                case Read() if session.kept is not None:
+                    states = States(session.kept, session.step, session.fresh)
+                    self.ledger.answer(session.pending.popleft(), states)
                 case Step() | Read() | Write(states={}):
                     return self._join(EXCHANGE, session)
-                case Write():
+                case Write() as write:
                     self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
-                    session.fresh = True
+                    self._written(session, write, initial=True)
+                    self.ledger.answer(session.pending.popleft(), Done(session.step))
+                case Share(target=target):
+                    if not target.closed:
+                        self.ledger.share(session, target)
+                    self.ledger.answer(session.pending.popleft(), Done(session.step))
+                case Touch():
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
                 case other:
                     assert isinstance(other, Close)
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
                     return self.close(session)
         session.pending = None
+
+    def _unframed(self, slots: NDArray[Any]) -> None:
+        """These sessions are in no frame any more."""
+        for session in self._frames.of_interest(slots):
+            self.table.aside_[session.slot] &= ~WAITING
+            if session.closed:
+                self._dismiss(session)
+            else:
+                self._wait(session)
+
+    def _written(self, session: Session, write: Write, initial: bool = False) -> None:
+        session.fresh = write.initial or initial
+        if write.step is not None:
+            session.step = write.step
 
     def _join(self, lane: Hashable, session: Session) -> None:
         session.apply(Event.SUBMIT)
@@ -180,6 +286,8 @@ class Scheduler:
             assert request.states is not None
             return WriteRows(session, request, request.states, self._free_rows(session))
         assert isinstance(request, Read | Step)
+        if isinstance(request, Step) and request.peek:
+            return ReadRows(session, request, request.rows)
         return ReadRows(session, request, session.rows)
 
     def _batch(self, lane: Hashable) -> Job | None:
@@ -206,6 +314,9 @@ class Scheduler:
                 return None
             self.ledger.begin(session)
         session.apply(Event.DISPATCH)
+        if session.kept is not None and not step.rows:
+            read, back = self._free_rows(session), session.kept
+            return Entry(session, step, read, self._free_rows(session), back)
         return Entry(session, step, step.rows or session.rows, self._free_rows(session))
 
     def _free_rows(self, session: Session) -> tuple[int, ...]:
@@ -222,6 +333,7 @@ class Scheduler:
     def _advance(self, batch: Batch, entry: Entry, outputs: Arrays, now_s: float) -> None:
         """One piece of a step has run: commit the step if it was the last one."""
         session, step = entry.session, entry.step
+        self._give_back(entry)
         step.pieces.append(outputs)
         step.position += step.timesteps if batch.timesteps is None else batch.timesteps
         if step.position < step.timesteps:
@@ -232,20 +344,30 @@ class Scheduler:
         except StepFailed as error:
             self.ledger.rows.give_back(entry.write)
             return self._done(session, error, now_s)
-        self.ledger.commit(session, entry.write)
-        session.step += 1
-        session.fresh = False
-        stepped = Stepped(outputs, session.step)
-        if step.return_state and not session.closed and not step.cancelled:
-            step.stepped = stepped
+        if step.peek:
+            self.ledger.keep(step, entry.write)
+        else:
+            self.ledger.commit(session, entry.write)
             self.ledger.abandon(step)
+            session.step += 1
+            session.fresh = False
+        stepped = Stepped(outputs, session.step)
+        wanted = not step.cancelled or _may_be_asked_again(step)
+        if step.return_state and wanted and not session.closed:
+            step.stepped = stepped
             self._again(session, now_s)
         else:
             self._done(session, stepped, now_s)
 
+    def _give_back(self, entry: Entry) -> None:
+        """The rows by which the session's state came back for this batch."""
+        if entry.back is not None:
+            self.ledger.rows.give_back(entry.read)
+
     def _again(self, session: Session, now_s: float) -> None:
         """The session's first request wants the engine once more, unless nobody wants it."""
-        if session.closed or session.first.cancelled:
+        first = session.first
+        if session.closed or (first.cancelled and not _may_be_asked_again(first)):
             return self._done(session, SessionClosed(f"session {session.id!r} was closed"), now_s)
         session.apply(Event.COMPLETE)
         self._wait(session)
@@ -259,12 +381,16 @@ class Scheduler:
     def _end_first(self, session: Session, result: Result) -> None:
         assert session.pending
         request = session.pending.popleft()
+        if isinstance(request, Step) and request.index and isinstance(result, Stepped):
+            self._remembered.keep(session, request, result)
         self.ledger.answer(request, result)
         failed = isinstance(result, RequestError)
         if session.phase is Phase.CLOSED:
             self._dismiss(session)
-        elif request.start if failed else request.end:
+        elif failed and request.start:
             self.close(session)
+        elif not failed and request.end:
+            self._close(session)  # its last answers may be asked for again
         else:
             self._wait(session)
 
@@ -272,6 +398,12 @@ class Scheduler:
         self.ledger.dismiss(session)
         if self._on_closed is not None:
             self._on_closed(session)
+        session.leave_table()
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._lanes!r} {self.ledger!r}>"
+
+
+def _may_be_asked_again(request: Request) -> bool:
+    """Whether the answer is worth having although nobody waits: the step is committed."""
+    return isinstance(request, Step) and request.index > 0 and request.stepped is not None

@@ -1,26 +1,28 @@
-"""One session: a client's state, and what the client still wants done with it.
-
-A session is idle, or waits in a queue, or is being worked on, and does one thing at a time, in the
-order in which it was asked. Everything that may happen to it is in `TRANSITIONS`; anything else is
-a bug and raises `IllegalTransition`.
-"""
+"""One session: a client's state, and what the client still wants done with it."""
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from server.core.phases import PHASES, Event, IllegalTransition, Phase, after
 from server.core.rows import INITIAL_ROW
+from server.core.table import CLOSED_SLOT
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Hashable
 
+    from server.core.remembered import Answer
     from server.core.requests import Arrays, Request
+    from server.core.table import Table
 
 
 class Home(Protocol):
     """Whoever runs a session's model: all that is done to the session is done through it."""
+
+    @property
+    def table(self) -> Table:
+        """Where its sessions stand."""
 
     def admit(self, session: Session) -> None:
         """Make room for a new session. Raises LimitReached."""
@@ -35,69 +37,32 @@ class Home(Protocol):
         """End the session now."""
 
 
-class _Fast(Enum):
-    """Hashed on every transition, which Enum does in Python."""
-
-    __hash__ = object.__hash__
-
-
-class Phase(_Fast):
-    IDLE = auto()  # nothing to do
-    QUEUED = auto()  # its first request waits for the engine
-    RUNNING = auto()  # the engine works on its first request
-    CLOSING = auto()  # closed while running: its rows are freed when the engine is done
-    CLOSED = auto()
-
-
-class Event(_Fast):
-    SUBMIT = auto()  # a request arrives at an idle session
-    WITHDRAW = auto()  # its last waiting request is cancelled
-    DISPATCH = auto()  # the engine takes its first request
-    COMPLETE = auto()  # the engine is done with it
-    CLOSE = auto()
-
-
-TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
-    (Phase.IDLE, Event.SUBMIT): Phase.QUEUED,
-    (Phase.IDLE, Event.CLOSE): Phase.CLOSED,
-    (Phase.QUEUED, Event.WITHDRAW): Phase.IDLE,
-    (Phase.QUEUED, Event.DISPATCH): Phase.RUNNING,
-    (Phase.QUEUED, Event.CLOSE): Phase.CLOSED,
-    (Phase.RUNNING, Event.COMPLETE): Phase.IDLE,
-    (Phase.RUNNING, Event.CLOSE): Phase.CLOSING,
-    (Phase.CLOSING, Event.COMPLETE): Phase.CLOSED,
-}
-
-
-class IllegalTransition(AssertionError):
-    """An event that the session's phase does not allow: a bug in this package."""
-
-
 class Session:
-    """State and queue of one session.
+    """State and queue of one session; what changes with each step stands in its home's table.
 
-    `rows` are the arena's rows of its committed state, one for each of its `batch_size` rows;
-    `step` counts the committed steps, and it is `fresh` while there was none since it was opened or
-    reset to the initial state. While it waits, a smaller `ticket` means that it has waited
-    longer. `constants` are what a client gave once and for all, `(batch_size, …)` each: whoever
-    writes the session's states writes them along.
+    `rows` are the arena's rows of its committed state, one for each of its `batch_size` rows, or
+    `kept` holds that state, `(batch_size, …)` each, while it is off the device. `step` counts the
+    committed steps, and it is `fresh` while there was none since it was opened or reset to the
+    initial state. While it waits, a smaller `ticket` means that it has waited longer. `constants`
+    are what a client gave once and for all, `(batch_size, …)` each: whoever writes the session's
+    states writes them along. `answers` are those of its last numbered steps, oldest first.
+
+    Raises LimitReached where the table is full.
     """
 
     __slots__ = (
+        "answers",
         "batch_size",
         "constants",
-        "fresh",
         "home",
         "id",
-        "idle_ttl_s",
-        "last_used_s",
-        "look_at_s",
+        "kept",
         "pending",
-        "phase",
-        "rows",
-        "step",
+        "secret",
+        "slot",
+        "table",
         "ticket",
-        "token",
+        "wide_rows",
     )
 
     def __init__(
@@ -113,24 +78,84 @@ class Session:
         self.id = id
         self.home = home
         self.batch_size = batch_size
-        self.constants: Arrays | None = None
-        self.idle_ttl_s = idle_ttl_s
-        self.last_used_s = now_s
-        self.look_at_s = 0.0  # kept by `Sessions`: when to see whether it has expired
-        self.token = token
-        self.phase = Phase.IDLE
-        self.step = 0
-        self.fresh = True
-        self.rows: tuple[int, ...] = (INITIAL_ROW,) * batch_size
+        self.secret = token.encode()  # smaller than a str
         self.ticket = 0
+        self.constants: Arrays | None = None
+        self.kept: Arrays | None = None
+        self.answers: list[Answer] | None = None
         self.pending: deque[Request] | None = None  # an empty deque is 600 bytes: made when needed
+        self.wide_rows = (INITIAL_ROW,) * batch_size if batch_size > 1 else None
+        self.table = home.table
+        self.slot = self.table.take(self, idle_ttl_s, now_s, wide=batch_size > 1)
+
+    # ---- what stands in the table ---------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        phase: int = self.table.phase_[self.slot]
+        return PHASES[phase]
 
     def apply(self, event: Event) -> None:
         """Move to the next phase, or raise `IllegalTransition`."""
         try:
-            self.phase = TRANSITIONS[self.phase, event]
-        except KeyError:
+            self.table.phase_[self.slot] = after(self.table.phase_[self.slot], event)
+        except IllegalTransition:
             raise IllegalTransition(f"{event.name} in {self!r}") from None
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        if self.wide_rows is not None:
+            return self.wide_rows
+        return (self.table.row_[self.slot],)
+
+    @rows.setter
+    def rows(self, rows: tuple[int, ...]) -> None:
+        if self.wide_rows is not None:
+            self.wide_rows = rows
+        self.table.row_[self.slot] = rows[0]
+
+    @property
+    def on_host(self) -> bool:
+        return self.kept is not None
+
+    @property
+    def step(self) -> int:
+        step: int = self.table.step_[self.slot]
+        return step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.table.step_[self.slot] = step
+
+    @property
+    def fresh(self) -> bool:
+        fresh: bool = self.table.fresh_[self.slot]
+        return fresh
+
+    @fresh.setter
+    def fresh(self, fresh: bool) -> None:
+        self.table.fresh_[self.slot] = fresh
+
+    @property
+    def last_used_s(self) -> float:
+        used_s: float = self.table.used_s_[self.slot]
+        return used_s
+
+    @last_used_s.setter
+    def last_used_s(self, now_s: float) -> None:
+        self.table.used_s_[self.slot] = now_s
+
+    @property
+    def idle_ttl_s(self) -> float:
+        ttl_s: float = self.table.ttl_s_[self.slot]
+        return ttl_s
+
+    @property
+    def token(self) -> str:
+        """Whoever knows it owns the session."""
+        return self.secret.decode()
+
+    # ---- its queue ------------------------------------------------------------------------------
 
     @property
     def first(self) -> Request:
@@ -140,21 +165,18 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        return self.phase is Phase.CLOSED or self.phase is Phase.CLOSING
+        return self.phase in (Phase.CLOSED, Phase.CLOSING)
 
     @property
     def ending(self) -> bool:
         """Closed, or to be closed by the last request that waits."""
         return self.closed or (self.pending is not None and self.pending[-1].end)
 
-    @property
-    def expires_s(self) -> float:
-        """The time at which it ends if nobody uses it before."""
-        return self.last_used_s + self.idle_ttl_s
-
-    def __lt__(self, other: Session) -> bool:
-        """Whether it is looked at earlier: a heap of sessions takes less memory than of tuples."""
-        return self.look_at_s < other.look_at_s
+    def leave_table(self) -> None:
+        """It has come to its end, and is closed wherever it is still known."""
+        if self.slot != CLOSED_SLOT:
+            self.table.release(self.slot)
+            self.slot = CLOSED_SLOT
 
     def __repr__(self) -> str:
         waiting = len(self.pending) if self.pending else 0

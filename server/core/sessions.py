@@ -6,16 +6,24 @@ An id whose session has expired is remembered for a while, so that its owner is 
 
 from __future__ import annotations
 
-import heapq
 import hmac
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from server.core.session import Phase, Session
-from server.errors import LimitReached, SessionExists, SessionExpired, SessionNotFound
+from server.errors import (
+    LimitReached,
+    RequestError,
+    SessionExists,
+    SessionExpired,
+    SessionNotFound,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
+
+    from server.core.remembered import Answer
+    from server.core.session import Session
+    from server.core.table import Table
 
 MAX_TOMBSTONES = 100_000
 
@@ -26,8 +34,9 @@ class Sessions:
     def __init__(self, max_sessions: int) -> None:
         self.max_sessions = max_sessions
         self._by_id: dict[Hashable, Session] = {}
-        self._expiries: list[Session] = []  # heap, by the time at which to look
-        self._tombstones: OrderedDict[Hashable, tuple[str, float]] = OrderedDict()
+        self._tables: dict[Table, None] = {}
+        self._tombstones: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
+        self._last_answers: OrderedDict[Hashable, Sequence[Answer]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -37,8 +46,20 @@ class Sessions:
 
     def add(self, session: Session) -> None:
         """Take a new session in. Raises SessionExists, unless the other one is about to close, and
-        LimitReached.
+        LimitReached; then it is closed.
         """
+        try:
+            self._check(session)
+            session.home.admit(session)
+        except RequestError:
+            session.leave_table()
+            raise
+        self._by_id[session.id] = session
+        self._tables[session.table] = None
+        self._tombstones.pop(session.id, None)
+        self._last_answers.pop(session.id, None)
+
+    def _check(self, session: Session) -> None:
         other = self._by_id.get(session.id)
         if other is not None and not other.ending:
             raise SessionExists(f"session {session.id!r} exists; choose another id or none")
@@ -47,11 +68,6 @@ class Sessions:
                 f"{len(self._by_id)} sessions are open, the most this server takes; "
                 "try again when others have closed"
             )
-        session.home.admit(session)
-        self._by_id[session.id] = session
-        self._tombstones.pop(session.id, None)
-        if session.idle_ttl_s != float("inf"):
-            self._look_again(session, session.expires_s)
 
     def find(self, id: Hashable) -> Session | None:
         """The live session of that id, if there is one."""
@@ -60,7 +76,7 @@ class Sessions:
     def get(self, id: Hashable, token: str = "") -> Session:
         """The session, for whoever holds its token. Raises SessionNotFound or SessionExpired."""
         session = self._by_id.get(id)
-        if session is not None and _same(session.token, token):
+        if session is not None and _same(session.secret, token):
             return session
         tombstone = self._tombstones.get(id)
         if tombstone is not None and _same(tombstone[0], token):
@@ -75,45 +91,39 @@ class Sessions:
         tombstone = self._tombstones.get(id)
         return None if tombstone is None else tombstone[1]
 
+    def last_answers(self, id: Hashable) -> Sequence[Answer]:
+        """Those to the last steps of a session that ended with one of them, for whoever asks for it
+        again.
+        """
+        return self._last_answers.get(id, ())
+
     def forget(self, session: Session) -> None:
         """The session is closed."""
         if self._by_id.get(session.id) is session:
             del self._by_id[session.id]
-        if len(self._expiries) > 2 * len(self._by_id) + 1000:
-            self._expiries = [each for each in self._expiries if not each.closed]
-            heapq.heapify(self._expiries)
+            if session.answers:
+                self._last_answers[session.id] = tuple(session.answers)
+                if len(self._last_answers) > MAX_TOMBSTONES:
+                    self._last_answers.popitem(last=False)
 
     def expire(self, now_s: float) -> list[Session]:
         """Close the sessions that nobody has used for too long, and tell which those were."""
-        expired, busy = [], []
-        while self._expiries and self._expiries[0].look_at_s <= now_s:
-            session = heapq.heappop(self._expiries)
-            if session.closed:
-                continue
-            if session.expires_s > now_s:
-                self._look_again(session, session.expires_s)
-            elif session.phase is Phase.IDLE:
+        expired = []
+        for table in self._tables:
+            for slot in table.idle_too_long(now_s):
+                session = table.sessions[slot]
+                assert session is not None
+                idle_ttl_s = session.idle_ttl_s
                 session.home.close(session)
-                self._remember(session)
+                self._tombstones[session.id] = (session.secret, idle_ttl_s)
                 expired.append(session)
-            else:  # at work for longer than that
-                busy.append(session)
-        for session in busy:  # now, lest a very short time to live keep this loop going
-            self._look_again(session, now_s + session.idle_ttl_s)
-        return expired
-
-    def _look_again(self, session: Session, at_s: float) -> None:
-        session.look_at_s = at_s
-        heapq.heappush(self._expiries, session)
-
-    def _remember(self, session: Session) -> None:
-        self._tombstones[session.id] = (session.token, session.idle_ttl_s)
-        if len(self._tombstones) > MAX_TOMBSTONES:
+        while len(self._tombstones) > MAX_TOMBSTONES:
             self._tombstones.popitem(last=False)
+        return expired
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self)} of {self.max_sessions}>"
 
 
-def _same(token: str, other: str) -> bool:
-    return hmac.compare_digest(token.encode(), other.encode())
+def _same(token: bytes, other: str) -> bool:
+    return hmac.compare_digest(token, other.encode())

@@ -74,6 +74,7 @@ class Bench:
         self.statistics = Statistics()
         self.scheduler = Scheduler(Layout({"x": 1}, {"y": 1}), LIMITS)
         self.driver = Driver(self.scheduler, self.engine, self.statistics, own_thread=own_thread)
+        self.table = self.scheduler.table
 
     def session(self, batch_size: int = 1) -> Session:
         session = Session(object(), self, batch_size=batch_size)

@@ -97,7 +97,7 @@ def ask(session: Session, value: float, **kwargs: Any) -> asyncio.Future[Any]:
     return future
 
 
-def hold(session: Session) -> Request:
+def hold(session: Session) -> Step:
     """Leave a step waiting, as if the engine were at another job."""
     step = Step(inputs={"x": np.zeros((session.batch_size, 1), np.float32)})
     home_of(session).scheduler.submit(session, step, 0.0)
@@ -217,12 +217,12 @@ async def test_a_session_that_is_replaced_finishes_what_it_was_asked(
 ) -> None:
     model = add()
     old = serving.open(model, id=1)
-    hold(old)
+    held = hold(old)
     new = serving.open(model, id=1, replaces=old)
     assert serving.sessions.find(1) is new
     assert isinstance(await ask(new, 1), Stepped)
     await serving.idle()
-    assert (old.step, old.closed, new.closed) == (1, True, False)
+    assert (held.position, old.closed, new.closed) == (1, True, False)
     assert list(serving.sessions) == [new]
 
 

@@ -194,6 +194,7 @@ class OpenSessionRequest(google.protobuf.message.Message):
     INITIAL_STATE_FIELD_NUMBER: builtins.int
     CONSTANTS_FIELD_NUMBER: builtins.int
     STATES_OF_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     model_version: builtins.str
     """empty: the latest"""
@@ -203,6 +204,10 @@ class OpenSessionRequest(google.protobuf.message.Message):
     """empty: the server makes one that cannot be guessed"""
     idle_ttl_s: builtins.float
     """seconds without a request until the session ends; 0: the model's"""
+    token: builtins.str
+    """Chosen by the client, together with `session_id`: whoever repeats such a call, because its answer
+    was lost, gets the session that it has opened. Empty: the server makes one. At most 64 bytes.
+    """
     @property
     def initial_state(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """(batch_size, …) for every state tensor, or none at all"""
@@ -228,9 +233,10 @@ class OpenSessionRequest(google.protobuf.message.Message):
         initial_state: collections.abc.Iterable[Global___Tensor] | None = ...,
         constants: collections.abc.Iterable[Global___Tensor] | None = ...,
         states_of: Global___StatesOf | None = ...,
+        token: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["states_of", b"states_of"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "initial_state", b"initial_state", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id", "states_of", b"states_of"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "initial_state", b"initial_state", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id", "states_of", b"states_of", "token", b"token"]) -> None: ...
 
 Global___OpenSessionRequest: typing_extensions.TypeAlias = OpenSessionRequest
 
@@ -348,10 +354,24 @@ class StepRequest(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     RETURN_SEQUENCES_FIELD_NUMBER: builtins.int
     RETURN_STATE_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    PEEK_FIELD_NUMBER: builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: builtins.int
     return_sequences: builtins.bool
     """outputs of every timestep instead of the last one's"""
     return_state: builtins.bool
     """the states after this request, too"""
+    step: builtins.int
+    """Which step of the session this is, counted from 1: it runs if it is the next one. The answer of
+    one that has been committed before is given once more, as long as it is remembered
+    (`StepForgotten` then); of one that still runs, when it is done. One that lies further ahead
+    is refused: `StepGap`. The same number with other inputs is refused: `StepConflict`.
+    0: run it, whichever it is; its answer is not remembered.
+    """
+    peek: builtins.bool
+    """compute, and leave the session as it is; `step` must be 0"""
+    acknowledged: builtins.int
+    """answers up to this step's have come: forget them"""
     @property
     def session(self) -> Global___SessionKey:
         """not in a stream, where `StreamRequest.session` names it"""
@@ -367,9 +387,12 @@ class StepRequest(google.protobuf.message.Message):
         inputs: collections.abc.Iterable[Global___Tensor] | None = ...,
         return_sequences: builtins.bool = ...,
         return_state: builtins.bool = ...,
+        step: builtins.int = ...,
+        peek: builtins.bool = ...,
+        acknowledged: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "return_sequences", b"return_sequences", "return_state", b"return_state", "session", b"session"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acknowledged", b"acknowledged", "inputs", b"inputs", "peek", b"peek", "return_sequences", b"return_sequences", "return_state", b"return_state", "session", b"session", "step", b"step"]) -> None: ...
 
 Global___StepRequest: typing_extensions.TypeAlias = StepRequest
 
@@ -381,7 +404,7 @@ class StepResponse(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     STEP_FIELD_NUMBER: builtins.int
     step: builtins.int
-    """requests committed, this one included"""
+    """requests committed, this one included unless it peeks"""
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]: ...
     @property
@@ -546,6 +569,155 @@ class CloseSessionResponse(google.protobuf.message.Message):
 Global___CloseSessionResponse: typing_extensions.TypeAlias = CloseSessionResponse
 
 @typing.final
+class ForkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    IDLE_TTL_S_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """as in OpenSession, all three"""
+    idle_ttl_s: builtins.float
+    token: builtins.str
+    @property
+    def session(self) -> Global___SessionKey: ...
+    def __init__(
+        self,
+        *,
+        session: Global___SessionKey | None = ...,
+        session_id: builtins.str = ...,
+        idle_ttl_s: builtins.float = ...,
+        token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["idle_ttl_s", b"idle_ttl_s", "session", b"session", "session_id", b"session_id", "token", b"token"]) -> None: ...
+
+Global___ForkRequest: typing_extensions.TypeAlias = ForkRequest
+
+@typing.final
+class SnapshotRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> Global___SessionKey: ...
+    def __init__(
+        self,
+        *,
+        session: Global___SessionKey | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session"]) -> None: ...
+
+Global___SnapshotRequest: typing_extensions.TypeAlias = SnapshotRequest
+
+@typing.final
+class SnapshotResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    snapshot: builtins.bytes
+    """opaque: keep it as it is"""
+    step: builtins.int
+    def __init__(
+        self,
+        *,
+        snapshot: builtins.bytes = ...,
+        step: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshot", b"snapshot", "step", b"step"]) -> None: ...
+
+Global___SnapshotResponse: typing_extensions.TypeAlias = SnapshotResponse
+
+@typing.final
+class RestoreRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    MODEL_NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    IDLE_TTL_S_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
+    snapshot: builtins.bytes
+    model_name: builtins.str
+    """empty: the one that the snapshot names"""
+    model_version: builtins.str
+    """empty: any with the snapshot's digest"""
+    session_id: builtins.str
+    """as in OpenSession, all three"""
+    idle_ttl_s: builtins.float
+    token: builtins.str
+    def __init__(
+        self,
+        *,
+        snapshot: builtins.bytes = ...,
+        model_name: builtins.str = ...,
+        model_version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        idle_ttl_s: builtins.float = ...,
+        token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["idle_ttl_s", b"idle_ttl_s", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id", "snapshot", b"snapshot", "token", b"token"]) -> None: ...
+
+Global___RestoreRequest: typing_extensions.TypeAlias = RestoreRequest
+
+@typing.final
+class KeepAliveRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> Global___SessionKey: ...
+    def __init__(
+        self,
+        *,
+        session: Global___SessionKey | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session"]) -> None: ...
+
+Global___KeepAliveRequest: typing_extensions.TypeAlias = KeepAliveRequest
+
+@typing.final
+class KeepAliveResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDLE_TTL_S_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    idle_ttl_s: builtins.float
+    """from now on, if nobody uses it"""
+    step: builtins.int
+    def __init__(
+        self,
+        *,
+        idle_ttl_s: builtins.float = ...,
+        step: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["idle_ttl_s", b"idle_ttl_s", "step", b"step"]) -> None: ...
+
+Global___KeepAliveResponse: typing_extensions.TypeAlias = KeepAliveResponse
+
+@typing.final
+class DescribeSessionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> Global___SessionKey: ...
+    def __init__(
+        self,
+        *,
+        session: Global___SessionKey | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session"]) -> None: ...
+
+Global___DescribeSessionRequest: typing_extensions.TypeAlias = DescribeSessionRequest
+
+@typing.final
 class ListSessionsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -600,6 +772,9 @@ class SessionInfo(google.protobuf.message.Message):
     STEP_FIELD_NUMBER: builtins.int
     IDLE_S_FIELD_NUMBER: builtins.int
     IDLE_TTL_S_FIELD_NUMBER: builtins.int
+    PENDING_FIELD_NUMBER: builtins.int
+    ON_HOST_FIELD_NUMBER: builtins.int
+    REMEMBERED_FROM_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     model_name: builtins.str
     model_version: builtins.str
@@ -608,6 +783,12 @@ class SessionInfo(google.protobuf.message.Message):
     idle_s: builtins.float
     """seconds since the last request"""
     idle_ttl_s: builtins.float
+    pending: builtins.int
+    """requests that have no answer yet"""
+    on_host: builtins.bool
+    """its state was moved off the device until its next step"""
+    remembered_from: builtins.int
+    """the first step whose answer is remembered; 0: none is"""
     def __init__(
         self,
         *,
@@ -618,10 +799,224 @@ class SessionInfo(google.protobuf.message.Message):
         step: builtins.int = ...,
         idle_s: builtins.float = ...,
         idle_ttl_s: builtins.float = ...,
+        pending: builtins.int = ...,
+        on_host: builtins.bool = ...,
+        remembered_from: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "idle_s", b"idle_s", "idle_ttl_s", b"idle_ttl_s", "model_name", b"model_name", "model_version", b"model_version", "session_id", b"session_id", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "idle_s", b"idle_s", "idle_ttl_s", b"idle_ttl_s", "model_name", b"model_name", "model_version", b"model_version", "on_host", b"on_host", "pending", b"pending", "remembered_from", b"remembered_from", "session_id", b"session_id", "step", b"step"]) -> None: ...
 
 Global___SessionInfo: typing_extensions.TypeAlias = SessionInfo
+
+@typing.final
+class Frame(google.protobuf.message.Message):
+    """One step of each of many sessions of one model, by column. A session may stand in it once; one
+    with several rows brings all of them, one below the other.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    INPUTS_FIELD_NUMBER: builtins.int
+    RETURN_SEQUENCES_FIELD_NUMBER: builtins.int
+    sessions: builtins.bytes
+    """their numbers on this stream, uint32 little-endian each"""
+    steps: builtins.bytes
+    """StepRequest.step of each, uint64 little-endian; empty: all 0"""
+    return_sequences: builtins.bool
+    @property
+    def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """(rows of all sessions, timesteps, …)"""
+
+    def __init__(
+        self,
+        *,
+        sessions: builtins.bytes = ...,
+        steps: builtins.bytes = ...,
+        inputs: collections.abc.Iterable[Global___Tensor] | None = ...,
+        return_sequences: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "return_sequences", b"return_sequences", "sessions", b"sessions", "steps", b"steps"]) -> None: ...
+
+Global___Frame: typing_extensions.TypeAlias = Frame
+
+@typing.final
+class FrameResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    steps: builtins.bytes
+    """StepResponse.step of each session, uint64 little-endian"""
+    @property
+    def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """(rows of all sessions, …), zeros where a session has an error"""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FrameError]:
+        """of the sessions that have one, in the order of the frame"""
+
+    def __init__(
+        self,
+        *,
+        outputs: collections.abc.Iterable[Global___Tensor] | None = ...,
+        steps: builtins.bytes = ...,
+        errors: collections.abc.Iterable[Global___FrameError] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "outputs", b"outputs", "steps", b"steps"]) -> None: ...
+
+Global___FrameResponse: typing_extensions.TypeAlias = FrameResponse
+
+@typing.final
+class FrameError(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """in the frame, from 0"""
+    @property
+    def error(self) -> Global___Error: ...
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        error: Global___Error | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "position", b"position"]) -> None: ...
+
+Global___FrameError: typing_extensions.TypeAlias = FrameError
+
+@typing.final
+class OpenManyRequest(google.protobuf.message.Message):
+    """Opens `count` sessions alike, by the numbers `StreamRequest.session` and those that follow it: all
+    of them, or none.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """are added, if they are given"""
+    @property
+    def open(self) -> Global___OpenSessionRequest:
+        """`session_id` and `token` are prefixes, to which "/0", "/1" …"""
+
+    def __init__(
+        self,
+        *,
+        open: Global___OpenSessionRequest | None = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["open", b"open"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "open", b"open"]) -> None: ...
+
+Global___OpenManyRequest: typing_extensions.TypeAlias = OpenManyRequest
+
+@typing.final
+class OpenManyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPENED_FIELD_NUMBER: builtins.int
+    SESSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def opened(self) -> Global___OpenSessionResponse:
+        """what all of them have in common"""
+
+    @property
+    def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SessionKey]: ...
+    def __init__(
+        self,
+        *,
+        opened: Global___OpenSessionResponse | None = ...,
+        sessions: collections.abc.Iterable[Global___SessionKey] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["opened", b"opened"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["opened", b"opened", "sessions", b"sessions"]) -> None: ...
+
+Global___OpenManyResponse: typing_extensions.TypeAlias = OpenManyResponse
+
+@typing.final
+class ResumeManyRequest(google.protobuf.message.Message):
+    """Gives the numbers from `StreamRequest.session` on to sessions that exist."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SessionKey]: ...
+    def __init__(
+        self,
+        *,
+        sessions: collections.abc.Iterable[Global___SessionKey] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sessions", b"sessions"]) -> None: ...
+
+Global___ResumeManyRequest: typing_extensions.TypeAlias = ResumeManyRequest
+
+@typing.final
+class ResumeManyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPENED_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    steps: builtins.bytes
+    """of each, uint64 little-endian"""
+    @property
+    def opened(self) -> Global___OpenSessionResponse:
+        """what all of them have in common"""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FrameError]:
+        """of those that could not be resumed"""
+
+    def __init__(
+        self,
+        *,
+        opened: Global___OpenSessionResponse | None = ...,
+        steps: builtins.bytes = ...,
+        errors: collections.abc.Iterable[Global___FrameError] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["opened", b"opened"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "opened", b"opened", "steps", b"steps"]) -> None: ...
+
+Global___ResumeManyResponse: typing_extensions.TypeAlias = ResumeManyResponse
+
+@typing.final
+class CloseManyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    sessions: builtins.bytes
+    """their numbers on this stream, uint32 little-endian each"""
+    def __init__(
+        self,
+        *,
+        sessions: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sessions", b"sessions"]) -> None: ...
+
+Global___CloseManyRequest: typing_extensions.TypeAlias = CloseManyRequest
+
+@typing.final
+class CloseManyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CLOSED_FIELD_NUMBER: builtins.int
+    closed: builtins.int
+    """how many of them were still open"""
+    def __init__(
+        self,
+        *,
+        closed: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed", b"closed"]) -> None: ...
+
+Global___CloseManyResponse: typing_extensions.TypeAlias = CloseManyResponse
 
 @typing.final
 class StreamRequest(google.protobuf.message.Message):
@@ -634,6 +1029,10 @@ class StreamRequest(google.protobuf.message.Message):
     STEP_FIELD_NUMBER: builtins.int
     RESET_FIELD_NUMBER: builtins.int
     CLOSE_FIELD_NUMBER: builtins.int
+    FRAME_FIELD_NUMBER: builtins.int
+    OPEN_MANY_FIELD_NUMBER: builtins.int
+    RESUME_MANY_FIELD_NUMBER: builtins.int
+    CLOSE_MANY_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     """chosen by the client, echoed in the answer"""
     session: builtins.int
@@ -652,6 +1051,16 @@ class StreamRequest(google.protobuf.message.Message):
     def reset(self) -> Global___ResetStatesRequest: ...
     @property
     def close(self) -> Global___CloseSessionRequest: ...
+    @property
+    def frame(self) -> Global___Frame:
+        """`session` is 0"""
+
+    @property
+    def open_many(self) -> Global___OpenManyRequest: ...
+    @property
+    def resume_many(self) -> Global___ResumeManyRequest: ...
+    @property
+    def close_many(self) -> Global___CloseManyRequest: ...
     def __init__(
         self,
         *,
@@ -662,10 +1071,14 @@ class StreamRequest(google.protobuf.message.Message):
         step: Global___StepRequest | None = ...,
         reset: Global___ResetStatesRequest | None = ...,
         close: Global___CloseSessionRequest | None = ...,
+        frame: Global___Frame | None = ...,
+        open_many: Global___OpenManyRequest | None = ...,
+        resume_many: Global___ResumeManyRequest | None = ...,
+        close_many: Global___CloseManyRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["action", b"action", "close", b"close", "open", b"open", "reset", b"reset", "resume", b"resume", "step", b"step"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "close", b"close", "open", b"open", "request_id", b"request_id", "reset", b"reset", "resume", b"resume", "session", b"session", "step", b"step"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["open", "resume", "step", "reset", "close"] | None: ...
+    def HasField(self, field_name: typing.Literal["action", b"action", "close", b"close", "close_many", b"close_many", "frame", b"frame", "open", b"open", "open_many", b"open_many", "reset", b"reset", "resume", b"resume", "resume_many", b"resume_many", "step", b"step"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "close", b"close", "close_many", b"close_many", "frame", b"frame", "open", b"open", "open_many", b"open_many", "request_id", b"request_id", "reset", b"reset", "resume", b"resume", "resume_many", b"resume_many", "session", b"session", "step", b"step"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["open", "resume", "step", "reset", "close", "frame", "open_many", "resume_many", "close_many"] | None: ...
 
 Global___StreamRequest: typing_extensions.TypeAlias = StreamRequest
 
@@ -680,6 +1093,10 @@ class StreamResponse(google.protobuf.message.Message):
     STEP_FIELD_NUMBER: builtins.int
     RESET_FIELD_NUMBER: builtins.int
     CLOSE_FIELD_NUMBER: builtins.int
+    FRAME_FIELD_NUMBER: builtins.int
+    OPEN_MANY_FIELD_NUMBER: builtins.int
+    RESUME_MANY_FIELD_NUMBER: builtins.int
+    CLOSE_MANY_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     session: builtins.int
     @property
@@ -694,6 +1111,14 @@ class StreamResponse(google.protobuf.message.Message):
     def reset(self) -> Global___ResetStatesResponse: ...
     @property
     def close(self) -> Global___CloseSessionResponse: ...
+    @property
+    def frame(self) -> Global___FrameResponse: ...
+    @property
+    def open_many(self) -> Global___OpenManyResponse: ...
+    @property
+    def resume_many(self) -> Global___ResumeManyResponse: ...
+    @property
+    def close_many(self) -> Global___CloseManyResponse: ...
     def __init__(
         self,
         *,
@@ -704,10 +1129,14 @@ class StreamResponse(google.protobuf.message.Message):
         step: Global___StepResponse | None = ...,
         reset: Global___ResetStatesResponse | None = ...,
         close: Global___CloseSessionResponse | None = ...,
+        frame: Global___FrameResponse | None = ...,
+        open_many: Global___OpenManyResponse | None = ...,
+        resume_many: Global___ResumeManyResponse | None = ...,
+        close_many: Global___CloseManyResponse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["close", b"close", "error", b"error", "open", b"open", "reset", b"reset", "result", b"result", "step", b"step"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["close", b"close", "error", b"error", "open", b"open", "request_id", b"request_id", "reset", b"reset", "result", b"result", "session", b"session", "step", b"step"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["result", b"result"]) -> typing.Literal["error", "open", "step", "reset", "close"] | None: ...
+    def HasField(self, field_name: typing.Literal["close", b"close", "close_many", b"close_many", "error", b"error", "frame", b"frame", "open", b"open", "open_many", b"open_many", "reset", b"reset", "result", b"result", "resume_many", b"resume_many", "step", b"step"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["close", b"close", "close_many", b"close_many", "error", b"error", "frame", b"frame", "open", b"open", "open_many", b"open_many", "request_id", b"request_id", "reset", b"reset", "result", b"result", "resume_many", b"resume_many", "session", b"session", "step", b"step"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["result", b"result"]) -> typing.Literal["error", "open", "step", "reset", "close", "frame", "open_many", "resume_many", "close_many"] | None: ...
 
 Global___StreamResponse: typing_extensions.TypeAlias = StreamResponse
 
@@ -721,6 +1150,7 @@ class Error(google.protobuf.message.Message):
     KIND_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     RETRY_AFTER_S_FIELD_NUMBER: builtins.int
+    EXPECTED_STEP_FIELD_NUMBER: builtins.int
     code: builtins.int
     """gRPC status code"""
     kind: builtins.str
@@ -728,6 +1158,8 @@ class Error(google.protobuf.message.Message):
     message: builtins.str
     retry_after_s: builtins.float
     """of `LimitReached`: another try is worth it then; else 0"""
+    expected_step: builtins.int
+    """of `StepGap`: the session's next step; else 0"""
     def __init__(
         self,
         *,
@@ -735,7 +1167,8 @@ class Error(google.protobuf.message.Message):
         kind: builtins.str = ...,
         message: builtins.str = ...,
         retry_after_s: builtins.float = ...,
+        expected_step: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "kind", b"kind", "message", b"message", "retry_after_s", b"retry_after_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "expected_step", b"expected_step", "kind", b"kind", "message", b"message", "retry_after_s", b"retry_after_s"]) -> None: ...
 
 Global___Error: typing_extensions.TypeAlias = Error

@@ -69,6 +69,31 @@ class SessionServiceStub(object):
                 request_serializer=rnnserve_dot_v1_dot_session__pb2.SetStatesRequest.SerializeToString,
                 response_deserializer=rnnserve_dot_v1_dot_session__pb2.SetStatesResponse.FromString,
                 _registered_method=True)
+        self.Fork = channel.unary_unary(
+                '/rnnserve.v1.SessionService/Fork',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.ForkRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/rnnserve.v1.SessionService/Snapshot',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.Restore = channel.unary_unary(
+                '/rnnserve.v1.SessionService/Restore',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+                _registered_method=True)
+        self.KeepAlive = channel.unary_unary(
+                '/rnnserve.v1.SessionService/KeepAlive',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.KeepAliveRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.KeepAliveResponse.FromString,
+                _registered_method=True)
+        self.DescribeSession = channel.unary_unary(
+                '/rnnserve.v1.SessionService/DescribeSession',
+                request_serializer=rnnserve_dot_v1_dot_session__pb2.DescribeSessionRequest.SerializeToString,
+                response_deserializer=rnnserve_dot_v1_dot_session__pb2.SessionInfo.FromString,
+                _registered_method=True)
         self.CloseSession = channel.unary_unary(
                 '/rnnserve.v1.SessionService/CloseSession',
                 request_serializer=rnnserve_dot_v1_dot_session__pb2.CloseSessionRequest.SerializeToString,
@@ -99,7 +124,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Step(self, request, context):
-        """Runs one request of one or more timesteps and advances the session's state.
+        """Runs one request of one or more timesteps and advances the session's state, exactly once where
+        the request says which step it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +154,39 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetStates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fork(self, request, context):
+        """A new session that starts from this one's state; no array is copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """The session as bytes, from which any server with the same model makes one that goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepAlive(self, request, context):
+        """Keeps the session from expiring, and does nothing else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeSession(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +243,31 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.SetStates,
                     request_deserializer=rnnserve_dot_v1_dot_session__pb2.SetStatesRequest.FromString,
                     response_serializer=rnnserve_dot_v1_dot_session__pb2.SetStatesResponse.SerializeToString,
+            ),
+            'Fork': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fork,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.ForkRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.SnapshotRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.RestoreRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.SerializeToString,
+            ),
+            'KeepAlive': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepAlive,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.KeepAliveRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.KeepAliveResponse.SerializeToString,
+            ),
+            'DescribeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeSession,
+                    request_deserializer=rnnserve_dot_v1_dot_session__pb2.DescribeSessionRequest.FromString,
+                    response_serializer=rnnserve_dot_v1_dot_session__pb2.SessionInfo.SerializeToString,
             ),
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
@@ -385,6 +469,141 @@ class SessionService(object):
             '/rnnserve.v1.SessionService/SetStates',
             rnnserve_dot_v1_dot_session__pb2.SetStatesRequest.SerializeToString,
             rnnserve_dot_v1_dot_session__pb2.SetStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/Fork',
+            rnnserve_dot_v1_dot_session__pb2.ForkRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/Snapshot',
+            rnnserve_dot_v1_dot_session__pb2.SnapshotRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/Restore',
+            rnnserve_dot_v1_dot_session__pb2.RestoreRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepAlive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/KeepAlive',
+            rnnserve_dot_v1_dot_session__pb2.KeepAliveRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.KeepAliveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rnnserve.v1.SessionService/DescribeSession',
+            rnnserve_dot_v1_dot_session__pb2.DescribeSessionRequest.SerializeToString,
+            rnnserve_dot_v1_dot_session__pb2.SessionInfo.FromString,
             options,
             channel_credentials,
             insecure,

@@ -147,6 +147,86 @@ _SessionServiceSetStatesType = typing_extensions.TypeVar(
     ],
 )
 
+_SessionServiceForkType = typing_extensions.TypeVar(
+    '_SessionServiceForkType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.ForkRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.ForkRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.ForkRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+)
+
+_SessionServiceSnapshotType = typing_extensions.TypeVar(
+    '_SessionServiceSnapshotType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.SnapshotRequest,
+        rnnserve.v1.session_pb2.SnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.SnapshotRequest,
+        rnnserve.v1.session_pb2.SnapshotResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.SnapshotRequest,
+        rnnserve.v1.session_pb2.SnapshotResponse,
+    ],
+)
+
+_SessionServiceRestoreType = typing_extensions.TypeVar(
+    '_SessionServiceRestoreType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.RestoreRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.RestoreRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.RestoreRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+)
+
+_SessionServiceKeepAliveType = typing_extensions.TypeVar(
+    '_SessionServiceKeepAliveType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.KeepAliveRequest,
+        rnnserve.v1.session_pb2.KeepAliveResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.KeepAliveRequest,
+        rnnserve.v1.session_pb2.KeepAliveResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.KeepAliveRequest,
+        rnnserve.v1.session_pb2.KeepAliveResponse,
+    ],
+)
+
+_SessionServiceDescribeSessionType = typing_extensions.TypeVar(
+    '_SessionServiceDescribeSessionType',
+    grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeSessionRequest,
+        rnnserve.v1.session_pb2.SessionInfo,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeSessionRequest,
+        rnnserve.v1.session_pb2.SessionInfo,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeSessionRequest,
+        rnnserve.v1.session_pb2.SessionInfo,
+    ],
+)
+
 _SessionServiceCloseSessionType = typing_extensions.TypeVar(
     '_SessionServiceCloseSessionType',
     grpc.UnaryUnaryMultiCallable[
@@ -179,7 +259,7 @@ _SessionServiceListSessionsType = typing_extensions.TypeVar(
     ],
 )
 
-class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _SessionServiceOpenSessionType, _SessionServiceStepType, _SessionServiceStreamType, _SessionServiceResetStatesType, _SessionServiceGetStatesType, _SessionServiceSetStatesType, _SessionServiceCloseSessionType, _SessionServiceListSessionsType]):
+class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _SessionServiceOpenSessionType, _SessionServiceStepType, _SessionServiceStreamType, _SessionServiceResetStatesType, _SessionServiceGetStatesType, _SessionServiceSetStatesType, _SessionServiceForkType, _SessionServiceSnapshotType, _SessionServiceRestoreType, _SessionServiceKeepAliveType, _SessionServiceDescribeSessionType, _SessionServiceCloseSessionType, _SessionServiceListSessionsType]):
     @typing.overload
     def __init__(self: SessionServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -209,6 +289,26 @@ class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _Sessi
         grpc.UnaryUnaryMultiCallable[
             rnnserve.v1.session_pb2.SetStatesRequest,
             rnnserve.v1.session_pb2.SetStatesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.ForkRequest,
+            rnnserve.v1.session_pb2.OpenSessionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.SnapshotRequest,
+            rnnserve.v1.session_pb2.SnapshotResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.RestoreRequest,
+            rnnserve.v1.session_pb2.OpenSessionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.KeepAliveRequest,
+            rnnserve.v1.session_pb2.KeepAliveResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.DescribeSessionRequest,
+            rnnserve.v1.session_pb2.SessionInfo,
         ],
         grpc.UnaryUnaryMultiCallable[
             rnnserve.v1.session_pb2.CloseSessionRequest,
@@ -251,6 +351,26 @@ class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _Sessi
             rnnserve.v1.session_pb2.SetStatesResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.ForkRequest,
+            rnnserve.v1.session_pb2.OpenSessionResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.SnapshotRequest,
+            rnnserve.v1.session_pb2.SnapshotResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.RestoreRequest,
+            rnnserve.v1.session_pb2.OpenSessionResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.KeepAliveRequest,
+            rnnserve.v1.session_pb2.KeepAliveResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            rnnserve.v1.session_pb2.DescribeSessionRequest,
+            rnnserve.v1.session_pb2.SessionInfo,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             rnnserve.v1.session_pb2.CloseSessionRequest,
             rnnserve.v1.session_pb2.CloseSessionResponse,
         ],
@@ -267,7 +387,9 @@ class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _Sessi
     """Starts a session: from here on the server holds one state per row of the session."""
 
     Step: _SessionServiceStepType
-    """Runs one request of one or more timesteps and advances the session's state."""
+    """Runs one request of one or more timesteps and advances the session's state, exactly once where
+    the request says which step it is.
+    """
 
     Stream: _SessionServiceStreamType
     """Any number of sessions over one stream. The requests of one session run in the order in which
@@ -281,6 +403,19 @@ class SessionServiceStub(typing.Generic[_SessionServiceDescribeModelType, _Sessi
     GetStates: _SessionServiceGetStatesType
 
     SetStates: _SessionServiceSetStatesType
+
+    Fork: _SessionServiceForkType
+    """A new session that starts from this one's state; no array is copied."""
+
+    Snapshot: _SessionServiceSnapshotType
+    """The session as bytes, from which any server with the same model makes one that goes on."""
+
+    Restore: _SessionServiceRestoreType
+
+    KeepAlive: _SessionServiceKeepAliveType
+    """Keeps the session from expiring, and does nothing else."""
+
+    DescribeSession: _SessionServiceDescribeSessionType
 
     CloseSession: _SessionServiceCloseSessionType
     """Ends the session after the requests that came before; its memory is free at once."""
@@ -318,6 +453,26 @@ SessionServiceAsyncStub: typing_extensions.TypeAlias = SessionServiceStub[
         rnnserve.v1.session_pb2.SetStatesResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.ForkRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.SnapshotRequest,
+        rnnserve.v1.session_pb2.SnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.RestoreRequest,
+        rnnserve.v1.session_pb2.OpenSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.KeepAliveRequest,
+        rnnserve.v1.session_pb2.KeepAliveResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rnnserve.v1.session_pb2.DescribeSessionRequest,
+        rnnserve.v1.session_pb2.SessionInfo,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
         rnnserve.v1.session_pb2.CloseSessionRequest,
         rnnserve.v1.session_pb2.CloseSessionResponse,
     ],
@@ -350,7 +505,9 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         request: rnnserve.v1.session_pb2.StepRequest,
         context: _ServicerContext,
     ) -> typing.Union[rnnserve.v1.session_pb2.StepResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.StepResponse]]:
-        """Runs one request of one or more timesteps and advances the session's state."""
+        """Runs one request of one or more timesteps and advances the session's state, exactly once where
+        the request says which step it is.
+        """
 
     @abc.abstractmethod
     def Stream(
@@ -384,6 +541,44 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         request: rnnserve.v1.session_pb2.SetStatesRequest,
         context: _ServicerContext,
     ) -> typing.Union[rnnserve.v1.session_pb2.SetStatesResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.SetStatesResponse]]: ...
+
+    @abc.abstractmethod
+    def Fork(
+        self,
+        request: rnnserve.v1.session_pb2.ForkRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.OpenSessionResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.OpenSessionResponse]]:
+        """A new session that starts from this one's state; no array is copied."""
+
+    @abc.abstractmethod
+    def Snapshot(
+        self,
+        request: rnnserve.v1.session_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.SnapshotResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.SnapshotResponse]]:
+        """The session as bytes, from which any server with the same model makes one that goes on."""
+
+    @abc.abstractmethod
+    def Restore(
+        self,
+        request: rnnserve.v1.session_pb2.RestoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.OpenSessionResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.OpenSessionResponse]]: ...
+
+    @abc.abstractmethod
+    def KeepAlive(
+        self,
+        request: rnnserve.v1.session_pb2.KeepAliveRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.KeepAliveResponse, collections.abc.Awaitable[rnnserve.v1.session_pb2.KeepAliveResponse]]:
+        """Keeps the session from expiring, and does nothing else."""
+
+    @abc.abstractmethod
+    def DescribeSession(
+        self,
+        request: rnnserve.v1.session_pb2.DescribeSessionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rnnserve.v1.session_pb2.SessionInfo, collections.abc.Awaitable[rnnserve.v1.session_pb2.SessionInfo]]: ...
 
     @abc.abstractmethod
     def CloseSession(

@@ -9,10 +9,11 @@ import pytest
 
 from server.core.batch import Batch, Layout, ReadRows
 from server.core.ledger import Limits
+from server.core.phases import Phase
 from server.core.requests import Close, Read, Step, Write
 from server.core.rows import RowPool
 from server.core.scheduler import Scheduler
-from server.core.session import Phase, Session
+from server.core.session import Session
 from server.core.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from server.core.batch import Job
     from server.core.requests import Request, Result
+    from server.core.scheduler import Job
     from server.errors import RequestError
 
 INITIAL = 7
@@ -104,8 +105,10 @@ class Core:
         self.limits = Limits(**{"max_batch_size": 4, "max_rows": 32, "max_chunk": 4, **limits})
         self.engine = FakeEngine(self.limits.arena_rows)
         self.closed: list[Session] = []
+        self.last_steps: dict[Session, int] = {}
         self.scheduler = Scheduler(LAYOUT, self.limits, self._on_closed)
         self.ledger = self.scheduler.ledger
+        self.table = self.scheduler.table
         self.pool = self.ledger.rows = PoisoningPool(self.limits.arena_rows, self.engine)
         self.sessions = Sessions(max_sessions)
         self.now_s = 0.0
@@ -129,6 +132,7 @@ class Core:
 
     def _on_closed(self, session: Session) -> None:
         self.closed.append(session)
+        self.last_steps[session] = session.step
         self.sessions.forget(session)
 
     # ---- as client ------------------------------------------------------------------------------
@@ -142,7 +146,8 @@ class Core:
     def step(self, session: Session, values: Sequence[int], **kwargs: Any) -> Step:
         """One step; every further row of the session gets the values plus 100 times its index."""
         x = np.array(values, np.int64)[None] + 100 * np.arange(session.batch_size)[:, None]
-        step = Step(inputs={"x": x}, timesteps=len(values), **{"shapes": ("x",), **kwargs})
+        how = {"shapes": ("x",), "nbytes": x.nbytes, **kwargs}
+        step = Step(inputs={"x": x}, timesteps=len(values), **how)
         self.submit(session, step)
         return step
 

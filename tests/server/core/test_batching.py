@@ -13,6 +13,7 @@ from server.core.ledger import Limits
 from server.core.requests import Step
 from server.core.scheduler import Scheduler
 from server.core.session import Session
+from server.core.table import Table
 from server.errors import StepFailed
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def test_a_lane_that_is_always_busy_is_announced_once(core: Core) -> None:
 
 def test_an_output_without_any_axis_fits_no_batch() -> None:
     step = Step(inputs={})
-    entry = Entry(Session("s", cast("Any", None)), step, (0,), (1,))
+    entry = Entry(Session("s", cast("Any", SimpleNamespace(table=Table(1)))), step, (0,), (1,))
     batch = Batch((entry, entry), None, Layout({}, {"y": None}))
     batch.check({"y": np.zeros(2)})
     for wrong in (np.zeros(()), np.zeros(3), np.zeros((1, 2))):

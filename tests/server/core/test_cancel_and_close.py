@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.core.requests import Stepped
-from server.core.session import IllegalTransition, Phase
+from server.core.phases import IllegalTransition, Phase
 from server.errors import SessionClosed, StepFailed
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_cancel_of_a_step_that_returns_its_state(core: Core, when: str, end: boo
         core.finish()
     core.run()
     assert not core.answered(step)
-    assert session.step == 1  # it had been computed
+    assert end or session.step == 1  # it had been computed
     assert core.closed == [session] * end
     core.check()
 

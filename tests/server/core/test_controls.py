@@ -41,6 +41,7 @@ class Sessions:
         self.scheduler = Scheduler(
             layout, Limits(max_batch_size=8, max_rows=16, max_chunk=max_chunk)
         )
+        self.table = self.scheduler.table
 
     def open(self, id: Hashable, batch_size: int = 1) -> Session:
         session = Session(id, self, batch_size=batch_size)  # type: ignore[arg-type]

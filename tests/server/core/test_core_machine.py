@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from server.core import ledger
 from server.core.batch import Batch
 from server.core.requests import Done, States, Step, Stepped, Write
-from server.core.session import Phase
+from server.core.phases import Phase
 from server.errors import LimitReached, RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
@@ -266,7 +266,8 @@ class Machine(RuleBasedStateMachine):
 
     def guess(self, client: Client, request: Request, what: Any) -> None:
         """A request that was cancelled while it ran has counted, or has left no trace."""
-        counted = isinstance(request, Step) and client.session.step > client.step
+        step = self.core.last_steps.get(client.session, client.session.step)
+        counted = isinstance(request, Step) and step > client.step
         if isinstance(request, Write) and client.session.phase is not Phase.CLOSED:
             states = self.core.engine.read(list(client.session.rows))
             expected = client.state, [client.count] * client.session.batch_size

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server.core.requests import Close, Done, Request, States, Stepped
-from server.core.session import Phase
+from server.core.phases import Phase
 from server.errors import LimitReached, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
@@ -217,10 +217,10 @@ def test_last_use_is_the_arrival_and_then_the_end_of_a_request(core: Core) -> No
     session = core.open(idle_ttl_s=10.0)
     core.now_s = 3.0
     core.step(session, [1])
-    assert session.expires_s == 13.0
+    assert session.last_used_s == 3.0
     core.now_s = 5.0
     core.run()
-    assert session.expires_s == 15.0
+    assert session.last_used_s == 5.0
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,7 @@ def test_last_use_is_the_arrival_and_then_the_end_of_a_request(core: Core) -> No
     [
         ({"max_pending_per_session": 2}, "2 requests of session .* wait already"),
         ({"max_pending": 2}, "2 requests wait already"),
+        ({"max_pending_bytes": 20}, "carry 16 bytes"),
     ],
 )
 def test_a_request_over_the_limit_changes_nothing(
@@ -241,7 +242,7 @@ def test_a_request_over_the_limit_changes_nothing(
         core.step(session, [3], end=True)
     assert caught.value.retry_after_s > 0
     assert not session.ending
-    assert session.expires_s == 10.0
+    assert session.last_used_s == 0.0
     core.check()
     core.run()
     assert [core.result(step).step for step in steps] == [1, 2]
@@ -272,7 +273,7 @@ def test_the_arena_is_large_enough_for_everybody_at_once(make_core: Callable[...
     for session in sessions:
         core.step(session, [1])
     core.run()
-    assert core.pool.free == core.limits.max_working_rows + core.limits.max_batch_size
+    assert core.pool.free == core.limits.spare_rows
     for session in sessions:
         core.step(session, [1] * 100)
     for _ in range(8):
@@ -287,7 +288,7 @@ def test_everything_says_what_it_is(core: Core) -> None:
     session = core.open("ada")
     core.step(session, [1])
     assert repr(session) == "<Session 'ada' QUEUED step=0 rows=(0,) pending=1>"
-    assert repr(core.ledger) == "<Ledger reserved=1 working=0 pending=1 <RowPool 52 of 53 free>>"
+    assert repr(core.ledger) == "<Ledger reserved=1 working=0 pending=1 <RowPool 60 of 61 free>>"
     assert repr(core.sessions) == "<Sessions 1 of 1000>"
     assert repr(core.scheduler).startswith("<Scheduler <Lanes {('x',): 1} parked: 0>")
 
