@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from server.core.requests import Request
     from server.core.session import Session
 
     MakeModel = Callable[..., ServedModel]

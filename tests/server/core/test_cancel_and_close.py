@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.core.requests import Stepped
 from server.core.phases import IllegalTransition, Phase
+from server.core.requests import Stepped
 from server.errors import SessionClosed, StepFailed
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 
 from server.core import ledger
 from server.core.batch import Batch
-from server.core.requests import Done, States, Step, Stepped, Write
 from server.core.phases import Phase
+from server.core.requests import Done, States, Step, Stepped, Write
 from server.errors import LimitReached, RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from server.core.requests import Close, Done, Request, States, Stepped
 from server.core.phases import Phase
+from server.core.requests import Close, Done, Request, States, Stepped
 from server.errors import LimitReached, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
