@@ -107,11 +107,13 @@ class Ledger:
         session.rows = rows
         session.kept = None
 
-    def share(self, session: Session, target: Session) -> None:
-        """From now on `target` has the state of the session, too, and its steps behind it."""
+    def share(self, session: Session, target: Session, count_on: bool) -> None:
+        """From now on `target` has the state of the session, too, and maybe its steps behind it."""
         self.rows.share(session.rows)
         self.commit(target, session.rows)
-        target.kept, target.step, target.fresh = session.kept, session.step, session.fresh
+        target.kept, target.fresh = session.kept, session.fresh
+        if count_on:
+            target.step = session.step
 
     def move_out(self, session: Session, states: Arrays) -> None:
         """From now on the session's state is off the device."""

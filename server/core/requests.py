@@ -123,21 +123,25 @@ class Write(Request):
     """Replace the states by the given ones, `(batch_size, *shape)` each, or the initial ones.
 
     `initial`: those given are the initial ones, beside constants that are the session's own.
-    `step`: from now on the session has made so many; None: as many as before.
+    `step`: from now on the session has made so many; None: as many as before. `keep`: they are in
+    place already, leave them there.
     """
 
     states: Arrays | None = None
     initial: bool = False
     step: int | None = None
+    keep: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Share(Request):
-    """Let `target`, a new session of the same model and as many rows, have the state as well, and
-    go on counting steps from there.
+    """Let `target`, a new session of the same model and as many rows, have the state as well.
+
+    `count_on`: and its number of steps.
     """
 
     target: Session
+    count_on: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

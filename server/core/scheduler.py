@@ -90,9 +90,11 @@ class Scheduler:
     def submit(self, session: Session, request: Request, now_s: float) -> None:
         """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed.
 
-        A `Close` may follow a request that ends the session, in case that one fails.
+        A `Close` may follow a request that ends the session, in case that one fails; and so may a
+        numbered step, which may be that very one once more.
         """
-        if session.closed if isinstance(request, Close) else session.ending:
+        may_follow_end = isinstance(request, Close) or (isinstance(request, Step) and request.index)
+        if session.closed if may_follow_end else session.ending:
             raise SessionClosed(f"session {session.id!r} is closed")
         self.ledger.owe(session, request)
         request.arrived_s = session.last_used_s = now_s
@@ -154,9 +156,17 @@ class Scheduler:
         waiting = session.pending or deque()
         session.pending = deque([waiting.popleft()]) if was_running else None
         for request in waiting:
-            self.ledger.answer(request, SessionClosed(f"session {session.id!r} was closed"))
+            self.ledger.answer(request, self._last_word(session, request))
         if not was_running and not was_framed:
             self._dismiss(session)
+
+    def _last_word(self, session: Session, request: Request) -> Result:
+        """What somebody hears who waited when the session was closed."""
+        if isinstance(request, Step) and 0 < request.index <= session.step:
+            known = self._remembered.find(session, request)
+            assert known is not None
+            return known
+        return SessionClosed(f"session {session.id!r} was closed")
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         """The answers since the last call, for whoever waits."""
@@ -239,17 +249,17 @@ class Scheduler:
                 case Read() if session.kept is not None:
                     states = States(session.kept, session.step, session.fresh)
                     self.ledger.answer(session.pending.popleft(), states)
+                case Touch() | Write(keep=True):
+                    self.ledger.answer(session.pending.popleft(), Done(session.step))
                 case Step() | Read() | Write(states={}):
                     return self._join(EXCHANGE, session)
                 case Write() as write:
                     self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
                     self._written(session, write, initial=True)
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case Share(target=target):
+                case Share(target=target, count_on=count_on):
                     if not target.closed:
-                        self.ledger.share(session, target)
-                    self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case Touch():
+                        self.ledger.share(session, target, count_on)
                     self.ledger.answer(session.pending.popleft(), Done(session.step))
                 case other:
                     assert isinstance(other, Close)

@@ -5,17 +5,14 @@ Unary calls and streams share these; they differ only in how the answer travels.
 
 from __future__ import annotations
 
-import math
-import secrets
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rnnserve.v1 import session_pb2 as pb
-from server.core.requests import Close, Done, Read, Request, States, Step, Stepped, Write
-from server.errors import InvalidRequest
+from server.core.requests import Close, Done, Read, States, Step, Stepped, Write
+from server.errors import InvalidRequest, RequestError
 from server.rpc import tensors
-from server.rpc.handover import Source
-from server.rpc.signature import opened
-from server.rpc.states import decode_constants, decode_states, encode_states, to_write
+from server.rpc.snapshots import pack
+from server.rpc.states import decode_states, encode_states, to_write
 from server.serving import home_of
 
 if TYPE_CHECKING:
@@ -23,96 +20,76 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from server.core.requests import Arrays
+    from server.core.requests import Arrays, Request, Result
     from server.core.session import Session
-    from server.serving import ServedModel, Serving
+    from server.rpc.handover import Source
+    from server.serving import ServedModel
+
+R = TypeVar("R")
 
 
 class Action(NamedTuple):
-    """`encode` turns the request's result, an `expected`, into the answering message. A request
-    that opens a session may need the states of a `source`.
+    """`encode` turns the request's result into the answering message, or raises it if it is an
+    error. A request that opens a session may need the states of a `source`.
     """
 
     session: Session
     request: Request
-    expected: type[Any]
     encode: Callable[[Any], Message]
     source: Source | None = None
 
 
-def open_session(
-    serving: Serving,
-    message: pb.OpenSessionRequest,
-    find: Callable[[pb.StatesOf], Session],
-) -> Action:
-    """`find` finds the session that the new one is to have its states of.
+def encoder(expected: type[R], encode: Callable[[R], Message]) -> Callable[[Result], Message]:
+    """`encode` for results that are `expected`; errors are raised."""
 
-    Raises ModelNotFound, InvalidRequest, ShuttingDown, SessionExists, LimitReached, SessionClosed,
-    and what `find` raises.
-    """
-    model = serving.model(message.model_name, message.model_version)
-    batch_size = message.batch_size or 1
-    model.check_batch_size(batch_size)
-    states = decode_states(model, batch_size, message.initial_state)
-    source = None
-    if message.HasField("states_of"):
-        if states is not None:
-            raise InvalidRequest("expected initial_state or states_of, got both")
-        wanted = message.states_of
-        source = Source(find(wanted), model, batch_size, wanted.states)
-    constants = source.constants if source and not message.constants else None
-    if constants is None:
-        constants = decode_constants(model, batch_size, message.constants)
-    if not 0 <= message.idle_ttl_s < math.inf:
-        raise InvalidRequest(
-            "idle_ttl_s must be a finite number of seconds, or 0 for the model's own, "
-            f"got {message.idle_ttl_s:g}"
-        )
-    session = serving.open(
-        model,
-        id=message.session_id or None,
-        batch_size=batch_size,
-        idle_ttl_s=message.idle_ttl_s or None,
-        token=secrets.token_urlsafe(24),
-    )
-    session.constants = constants or None
-    write = Write(states=to_write(session, states), start=True, initial=states is None)
-    return Action(session, write, Done, lambda _: opened(session), source)
+    def checked(result: Result) -> Message:
+        if isinstance(result, RequestError):
+            raise result
+        assert isinstance(result, expected), f"{result!r} is no {expected.__name__}"
+        return encode(result)
+
+    return checked
 
 
 def step(session: Session, message: pb.StepRequest) -> Action:
     """Raises InvalidRequest."""
     model = home_of(session)
-    inputs = _inputs(model, message.inputs, session.batch_size)
+    inputs = read_inputs(model, message.inputs, session.batch_size)
     if inputs.batch_size not in (0, session.batch_size):
         raise InvalidRequest(
             f"session {session.id!r} has batch size {session.batch_size}, but the inputs have "
             f"{inputs.batch_size}; the batch size is fixed when the session is opened"
         )
+    if message.peek and message.step:
+        raise InvalidRequest(f"a step that peeks has no number, got step {message.step}")
     request = Step(
         inputs=inputs.arrays,
         timesteps=inputs.timesteps,
         shapes=inputs.shapes,
+        nbytes=inputs.nbytes,
         return_state=message.return_state,
+        index=message.step,
+        acknowledged=message.acknowledged,
+        peek=message.peek,
     )
     sequences = message.return_sequences
 
     def encode(result: Stepped) -> pb.StepResponse:
         outputs = result.outputs if sequences else tensors.last_timestep(model, result.outputs)
         return pb.StepResponse(
-            outputs=_encode(model, outputs),
+            outputs=encode_outputs(model, outputs),
             states=encode_states(model, result.states) if result.states else None,
             step=result.step,
         )
 
-    return Action(session, request, Stepped, encode)
+    return Action(session, request, encoder(Stepped, encode))
 
 
 def reset_states(session: Session, message: pb.ResetStatesRequest) -> Action:
     """Raises InvalidRequest."""
     states = decode_states(home_of(session), session.batch_size, message.states)
     write = Write(states=to_write(session, states), initial=states is None)
-    return Action(session, write, Done, lambda done: pb.ResetStatesResponse(step=done.step))
+    return Action(session, write, _done(pb.ResetStatesResponse))
 
 
 def set_states(session: Session, message: pb.SetStatesRequest) -> Action:
@@ -122,7 +99,7 @@ def set_states(session: Session, message: pb.SetStatesRequest) -> Action:
     if states is None:
         raise InvalidRequest(f"expected the states {list(model.states)}, got none")
     write = Write(states=to_write(session, states))
-    return Action(session, write, Done, lambda done: pb.SetStatesResponse(step=done.step))
+    return Action(session, write, _done(pb.SetStatesResponse))
 
 
 def get_states(session: Session) -> Action:
@@ -131,14 +108,28 @@ def get_states(session: Session) -> Action:
     def encode(result: States) -> pb.GetStatesResponse:
         return pb.GetStatesResponse(states=encode_states(model, result.states), step=result.step)
 
-    return Action(session, Read(), States, encode)
+    return Action(session, Read(), encoder(States, encode))
+
+
+def snapshot(session: Session) -> Action:
+    def encode(result: States) -> pb.SnapshotResponse:
+        return pb.SnapshotResponse(snapshot=pack(session, result), step=result.step)
+
+    return Action(session, Read(), encoder(States, encode))
 
 
 def close_session(session: Session) -> Action:
-    return Action(session, Close(), Done, lambda done: pb.CloseSessionResponse(step=done.step))
+    return Action(session, Close(), _done(pb.CloseSessionResponse))
 
 
-def _inputs(model: ServedModel, messages: Sequence[pb.Tensor], batch_size: int) -> tensors.Inputs:
+def _done(response: Callable[..., Message]) -> Callable[[Result], Message]:
+    return encoder(Done, lambda done: response(step=done.step))
+
+
+def read_inputs(
+    model: ServedModel, messages: Sequence[pb.Tensor], batch_size: int
+) -> tensors.Inputs:
+    """Raises InvalidRequest."""
     described = tuple(
         [
             tensors.Described(message.name or model.only_input, message.datatype, (*message.shape,))
@@ -149,7 +140,7 @@ def _inputs(model: ServedModel, messages: Sequence[pb.Tensor], batch_size: int) 
     return tensors.read(model, accepted, [message.contents for message in messages], batch_size)
 
 
-def _encode(model: ServedModel, outputs: Arrays) -> list[pb.Tensor]:
+def encode_outputs(model: ServedModel, outputs: Arrays) -> list[pb.Tensor]:
     return [
         pb.Tensor(
             name=name,

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 from server.core.requests import Step
 from server.errors import RequestError
-from server.rpc.handover import begin
+from server.rpc.handover import begin as hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from server.core.frame import Frame
     from server.core.requests import Request, Result
     from server.core.session import Session
     from server.rpc.handover import Source
+    from server.rpc.methods import Cancel
+    from server.serving import ServedModel
 
-R = TypeVar("R")
 
+def begin(
+    session: Session,
+    request: Request,
+    answer: Callable[[Result], None],
+    source: Source | None = None,
+) -> Cancel:
+    """Submit the request; its result goes to `answer`, at once or later. Raises as `submit` does.
 
-async def ask(
-    session: Session, request: Request, expected: type[R], source: Source | None = None
-) -> R:
-    """Submit the request and wait for its result, an `expected`.
-
-    If the caller goes away meanwhile, the request is cancelled. Raises the request's error.
+    The function that comes back tells that nobody waits for the result any more.
     """
-    answered: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-    def answer(result: Result) -> None:
-        if not answered.done():
-            answered.set_result(result)
-
     request.answer = answer
-    _submit(session, request, source)
-    try:
-        result = await answered
-    except asyncio.CancelledError:
-        _cancel(session, request)
-        raise
-    if isinstance(result, RequestError):
-        raise result
-    assert isinstance(result, expected), f"{result!r} is no {expected.__name__}"
-    return result
+    if request.start and (source is not None or session.constants):
+        hand_over(session, request, source)
+    else:
+        session.home.submit(session, request)
+    return partial(_cancel, session, request)
 
 
 class Outstanding:
@@ -50,6 +43,7 @@ class Outstanding:
 
     def __init__(self) -> None:
         self._requests: dict[Request, Session] = {}
+        self._frames: dict[Frame, ServedModel] = {}
 
     def submit(
         self,
@@ -64,25 +58,36 @@ class Outstanding:
             self._requests.pop(request, None)
             deliver(result)
 
-        request.answer = answer
         self._requests[request] = session
         try:
-            _submit(session, request, source)  # may answer at once
+            begin(session, request, answer, source)  # may answer at once
         except RequestError:
             del self._requests[request]
+            raise
+
+    def submit_frame(
+        self, model: ServedModel, frame: Frame, deliver: Callable[[Result], None]
+    ) -> None:
+        """Submit the frame; its result goes to `deliver`. Raises as `submit_frame` does."""
+
+        def answer(result: Result) -> None:
+            self._frames.pop(frame, None)
+            deliver(result)
+
+        frame.answer = answer
+        self._frames[frame] = model
+        try:
+            model.submit_frame(frame)
+        except RequestError:
+            del self._frames[frame]
             raise
 
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""
         for request, session in list(self._requests.items()):
             _cancel(session, request)
-
-
-def _submit(session: Session, request: Request, source: Source | None) -> None:
-    if request.start and (source is not None or session.constants):
-        begin(session, request, source)
-    else:
-        session.home.submit(session, request)
+        for frame, model in list(self._frames.items()):
+            model.cancel_frame(frame)
 
 
 def _cancel(session: Session, request: Request) -> None:

@@ -2,7 +2,8 @@
 before its first one.
 
 The states of another session never leave the server. They are fetched by a request that waits its
-turn there; meanwhile the new session is held: it is open, and whatever it is asked waits.
+turn there, or shared, row by row, where both are of one model; meanwhile the new session is held:
+it is open, and whatever it is asked waits.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from server.core.requests import Read, Request, States, Write
+from server.core.requests import Read, Request, Share, States, Write
 from server.errors import InvalidRequest, RequestError, SessionClosed
 from server.rpc.states import to_write
 from server.serving import home_of
@@ -28,11 +29,18 @@ class Source:
 
     `names` maps every state of the model to one of that session's; empty: by name where that
     session has all of them, else in order. A session of the same model has `constants` to offer,
-    too. Raises InvalidRequest, SessionClosed.
+    too. `count_on`: the new one's steps follow those of the other. Raises InvalidRequest,
+    SessionClosed.
     """
 
     def __init__(
-        self, session: Session, model: ServedModel, batch_size: int, names: Mapping[str, str]
+        self,
+        session: Session,
+        model: ServedModel,
+        batch_size: int,
+        names: Mapping[str, str],
+        *,
+        count_on: bool = False,
     ) -> None:
         if session.ending:
             raise SessionClosed(f"session {session.id!r} is closed, its states are gone")
@@ -42,8 +50,26 @@ class Source:
                 f"its states must have the same, got {batch_size}"
             )
         self._session = session
-        self._theirs = _pairs(model, home_of(session), names)
-        self.constants = session.constants if home_of(session) is model else None
+        self._count_on = count_on
+        same_model = home_of(session) is model
+        self._theirs = {} if count_on else _pairs(model, home_of(session), names)
+        self.constants = session.constants if same_model else None
+        self.shares = same_model and all(own == their for own, their in self._theirs.items())
+
+    def share(self, target: Session, then: Callable[[RequestError | None], None]) -> None:
+        """Let `target` have the state, after what the session was asked before, or tell what went
+        wrong.
+        """
+
+        def shared(result: Result) -> None:
+            error = result if isinstance(result, RequestError) else None
+            asyncio.get_running_loop().call_soon(then, error)
+
+        share = Share(target=target, count_on=self._count_on, answer=shared)
+        try:
+            self._session.home.submit(self._session, share)
+        except RequestError as error:
+            then(error)
 
     def fetch(self, then: Callable[[Arrays | RequestError], None]) -> None:
         """The states by the model's names, after what the session was asked before, or what went
@@ -113,6 +139,10 @@ def _behind(
         write.states, write.initial = to_write(session, result), False
         home.release(session, hold, None)
 
+    def shared(error: RequestError | None) -> None:
+        write.keep = True
+        home.release(session, hold, error)
+
     home.hold(session, hold)
     try:
         for request in requests:
@@ -120,7 +150,10 @@ def _behind(
     except RequestError as error:
         release(error)
         raise
-    source.fetch(release)
+    if source.shares and session.constants is source.constants:
+        source.share(session, shared)
+    else:
+        source.fetch(release)
 
 
 def _pairs(model: ServedModel, other: ServedModel, names: Mapping[str, str]) -> dict[str, str]:

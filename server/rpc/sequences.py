@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from server.errors import InvalidRequest, SessionNotFound, Unsupported
+from server.core.remembered import fingerprint
+from server.core.requests import Step, Stepped
+from server.errors import InvalidRequest, RequestError, SessionNotFound, Unsupported
 from server.rpc.handover import Source
 from server.rpc.tensors import missing_inputs
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
 RESERVED_PREFIX = "triton_"
 STATES_OF = "rnnserve_states_of"
+STEP = "rnnserve_step"
 MAX_DIGITS = 20  # of an id that may be a number of 64 bits
 
 
@@ -43,13 +46,14 @@ class SequenceId(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Sequence:
     """Where a request stands in its sequence; without an id it is in none. `states_of`, at START
-    only: "MODEL/SEQUENCE ID".
+    only: "MODEL/SEQUENCE ID". `step`: its number in the sequence, from 1; 0: not said.
     """
 
     id: int | str = 0
     start: bool = False
     end: bool = False
     states_of: str = ""
+    step: int = 0
 
 
 WHOLE = Sequence(start=True, end=True)  # where nothing is kept: every request is all there is
@@ -61,6 +65,7 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
     """
     id: int | str = 0
     states_of = ""
+    step = 0
     flags = {"sequence_start": False, "sequence_end": False}
     for name, parameter in parameters.items():
         if name == "sequence_id":
@@ -69,6 +74,8 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
             flags[name] = _value(name, parameter, "bool_param")
         elif name == STATES_OF:
             states_of = _value(name, parameter, "string_param")
+        elif name == STEP:
+            step = _value(name, parameter, "int64_param", "uint64_param")
         elif name in IGNORED:
             continue
         elif name.startswith(RESERVED_PREFIX):
@@ -77,11 +84,16 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
             raise Unsupported(f"request parameter '{name}' is not offered by this server")
     if states_of and not flags["sequence_start"]:
         raise InvalidRequest(f"request parameter '{STATES_OF}' may only come with sequence_start")
+    if step < 0 or (flags["sequence_start"] and step > 1):
+        raise InvalidRequest(
+            f"request parameter '{STEP}' counts the requests of a sequence from 1, at "
+            f"sequence_start, got {step}"
+        )
     if not model.keeps_something:
         if states_of:
             raise InvalidRequest(f"model '{model.spec.name}' has no states: '{STATES_OF}' is wrong")
         return WHOLE
-    return Sequence(id, flags["sequence_start"], flags["sequence_end"], states_of)
+    return Sequence(id, flags["sequence_start"], flags["sequence_end"], states_of, step)
 
 
 def find_session(serving: Serving, model: ServedModel, sequence: Sequence) -> Session | None:
@@ -112,7 +124,8 @@ def session_of(
     key = SequenceId(model.spec.name, model.spec.version, sequence.id)
     if sequence.start:
         return serving.open(model, id=key, batch_size=batch_size or 1, replaces=session)
-    if session is None or session.ending:
+    goes_on = session is not None and not (session.closed if sequence.step else session.ending)
+    if session is None or not goes_on:
         raise InvalidRequest(
             f"inference request for sequence {sequence.id} to model '{model.spec.name}' must "
             "specify the START flag on the first request of the sequence" + _hint(serving, key)
@@ -123,6 +136,30 @@ def session_of(
             f"{session.batch_size} since its START, but this request has {batch_size}"
         )
     return session
+
+
+def last_answer(
+    serving: Serving, model: ServedModel, sequence: Sequence, step: Step
+) -> Stepped | RequestError | None:
+    """The answer to a numbered step that has come before and has ended its sequence."""
+    key = SequenceId(model.spec.name, model.spec.version, sequence.id)
+    for answer in serving.sessions.last_answers(key):
+        if answer.index == sequence.step:
+            again = answer.again(step)
+            is_new = sequence.start and isinstance(again, RequestError)
+            return None if is_new else again
+    return None
+
+
+def has_begun_with(session: Session, step: Step) -> bool:
+    """Whether the sequence is still at its first step, and that was this very one: then it makes no
+    difference whether it begins once or twice.
+    """
+    first = session.pending[0] if session.pending else None
+    if session.step == 0 and isinstance(first, Step):
+        return first.index == 1 and fingerprint(first) == fingerprint(step)
+    answers = (session.answers or ()) if session.step == 1 else ()
+    return any(isinstance(answer.again(step), Stepped) for answer in answers)
 
 
 def source_of(

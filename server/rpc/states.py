@@ -82,16 +82,12 @@ def decode_one(
 
 def encode_states(model: ServedModel, arrays: Arrays) -> list[pb.Tensor]:
     """The states among what the engine has read."""
-    return [
-        pb.Tensor(
-            name=state.name,
-            datatype=state.datatype,
-            shape=array.shape if model.batched else array.shape[1:],
-            contents=array.tobytes(),
-        )
-        for state in model.spec.states
-        for array in (arrays[state.name],)
-    ]
+    return _encode(model, model.spec.states, arrays)
+
+
+def encode_constants(model: ServedModel, arrays: Arrays) -> list[pb.Tensor]:
+    """The constants among what the engine has read."""
+    return _encode(model, model.spec.constants, arrays)
 
 
 def to_write(session: Session, states: Arrays | None) -> Arrays | None:
@@ -102,6 +98,19 @@ def to_write(session: Session, states: Arrays | None) -> Arrays | None:
         return states
     given = _initial(session) if states is None else states
     return {**given, **session.constants}
+
+
+def _encode(model: ServedModel, specs: Iterable[StateSpec], arrays: Arrays) -> list[pb.Tensor]:
+    return [
+        pb.Tensor(
+            name=spec.name,
+            datatype=spec.datatype,
+            shape=array.shape if model.batched else array.shape[1:],
+            contents=array.tobytes(),
+        )
+        for spec in specs
+        for array in (arrays[spec.name],)
+    ]
 
 
 def _initial(session: Session) -> dict[str, NDArray[Any]]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 import structlog
 
 from server import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 log = structlog.get_logger()
 
@@ -36,10 +32,6 @@ STATUS: dict[type[errors.RequestError], grpc.StatusCode] = {
 
 MAX_TEXT_BYTES = 2000  # travels percent-encoded in the headers, of which clients take 8 KiB
 
-Service = TypeVar("Service")
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-
 
 def code_of(error: errors.RequestError) -> grpc.StatusCode:
     return STATUS[type(error)]
@@ -53,15 +45,30 @@ def expected(error: Exception) -> errors.RequestError:
     return errors.InternalError("internal error; the session is as it was; see the server's log")
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End the call with the error's status. The trailing metadata names its kind and, where another
-    try is worth it, when.
+class Failure(NamedTuple):
+    """How a call ends that fails. The trailing metadata names the kind of the error and, where
+    another try is worth it, when.
     """
+
+    code: grpc.StatusCode
+    text: str
+    metadata: tuple[tuple[str, str], ...]
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """End the call with the error's status."""
+    await context.abort(*failure(error))
+
+
+def failure(error: Exception) -> Failure:
     shown = expected(error)
     metadata = [("rnnserve-error", type(shown).__name__)]
     if isinstance(shown, errors.LimitReached):
         metadata.append(("retry-after-s", f"{shown.retry_after_s:g}"))
-    await context.abort(code_of(shown), _fitting(str(shown)), tuple(metadata))
+        metadata.append(("grpc-retry-pushback-ms", f"{shown.retry_after_s * 1000:.0f}"))
+    if isinstance(shown, errors.StepGap):
+        metadata.append(("expected-step", str(shown.expected_step)))
+    return Failure(code_of(shown), _fitting(str(shown)), tuple(metadata))
 
 
 def _fitting(text: str) -> str:
@@ -72,22 +79,3 @@ def _fitting(text: str) -> str:
     if len(encoded) <= MAX_TEXT_BYTES:
         return text
     return encoded[:MAX_TEXT_BYTES].decode(errors="ignore") + " …"
-
-
-def answers_errors(
-    method: Callable[
-        [Service, Request, grpc.aio.ServicerContext[Request, Response]], Awaitable[Response]
-    ],
-) -> Callable[[Service, Request, grpc.aio.ServicerContext[Request, Response]], Awaitable[Response]]:
-    """A unary method whose exceptions become statuses."""
-
-    @functools.wraps(method)
-    async def answering(
-        service: Service, request: Request, context: grpc.aio.ServicerContext[Request, Response]
-    ) -> Response:
-        try:
-            return await method(service, request, context)
-        except Exception as error:
-            await abort(context, error)
-
-    return answering

@@ -25,13 +25,14 @@ MAX_REMEMBERED = 1024  # descriptions per model
 
 class Inputs(NamedTuple):
     """The inputs of one request: how many rows and timesteps they have, and which other steps they
-    can share a batch with. `batch_size` is 0 where no input tells it.
+    can share a batch with. `batch_size` is 0 where no input tells it. `nbytes` came with it.
     """
 
     arrays: dict[str, NDArray[Any]]
     batch_size: int
     timesteps: int
     shapes: Hashable
+    nbytes: int
 
 
 class Described(NamedTuple):
@@ -52,6 +53,7 @@ class Accepted(NamedTuple):
     batch_size: int
     timesteps: int
     shapes: Hashable
+    nbytes: int
 
 
 def accept(model: ServedModel, inputs: tuple[Described, ...]) -> Accepted:
@@ -82,7 +84,7 @@ def read(
     for name, default, shape in accepted.filled:
         rows = (accepted.batch_size or batch_size,) if model.batched else ()
         arrays[name] = np.full((*rows, *shape), default)
-    return Inputs(arrays, accepted.batch_size, accepted.timesteps, accepted.shapes)
+    return Inputs(arrays, *accepted[2:])
 
 
 def _check(model: ServedModel, inputs: tuple[Described, ...]) -> Accepted:
@@ -139,7 +141,8 @@ def _agree(model: ServedModel, seen: dict[str, tuple[int, ...]]) -> Accepted:
             sizes = tuple(timesteps if a == spec.time_axis else n for a, n in enumerate(spec.shape))
             filled.append((name, spec.default, sizes[model.batched :]))
         shapes.append(_apart_from_batch_and_time(model, spec, sizes))
-    return Accepted(tuple(inputs), tuple(filled), batch_size, timesteps, tuple(shapes))
+    nbytes = sum(nbytes for *_, nbytes in inputs)
+    return Accepted(tuple(inputs), tuple(filled), batch_size, timesteps, tuple(shapes), nbytes)
 
 
 def _apart_from_batch_and_time(

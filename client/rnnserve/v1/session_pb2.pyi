@@ -632,6 +632,47 @@ class SnapshotResponse(google.protobuf.message.Message):
 Global___SnapshotResponse: typing_extensions.TypeAlias = SnapshotResponse
 
 @typing.final
+class SnapshotContents(google.protobuf.message.Message):
+    """What a snapshot holds behind its header, for servers alone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_NAME_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: builtins.int
+    BATCH_SIZE_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    FRESH_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    CONSTANTS_FIELD_NUMBER: builtins.int
+    model_name: builtins.str
+    model_version: builtins.str
+    model_digest: builtins.str
+    batch_size: builtins.int
+    step: builtins.int
+    fresh: builtins.bool
+    """the session has not begun"""
+    @property
+    def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]: ...
+    @property
+    def constants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]: ...
+    def __init__(
+        self,
+        *,
+        model_name: builtins.str = ...,
+        model_version: builtins.str = ...,
+        model_digest: builtins.str = ...,
+        batch_size: builtins.int = ...,
+        step: builtins.int = ...,
+        fresh: builtins.bool = ...,
+        states: collections.abc.Iterable[Global___Tensor] | None = ...,
+        constants: collections.abc.Iterable[Global___Tensor] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "fresh", b"fresh", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "states", b"states", "step", b"step"]) -> None: ...
+
+Global___SnapshotContents: typing_extensions.TypeAlias = SnapshotContents
+
+@typing.final
 class RestoreRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -809,8 +850,8 @@ Global___SessionInfo: typing_extensions.TypeAlias = SessionInfo
 
 @typing.final
 class Frame(google.protobuf.message.Message):
-    """One step of each of many sessions of one model, by column. A session may stand in it once; one
-    with several rows brings all of them, one below the other.
+    """One step of each of many sessions of one model, by column. A session may stand in it once, and has
+    one row. Sessions in frames have numbers below 4,194,304.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -826,7 +867,7 @@ class Frame(google.protobuf.message.Message):
     return_sequences: builtins.bool
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
-        """(rows of all sessions, timesteps, …)"""
+        """(sessions, timesteps, …)"""
 
     def __init__(
         self,
@@ -848,10 +889,12 @@ class FrameResponse(google.protobuf.message.Message):
     STEPS_FIELD_NUMBER: builtins.int
     ERRORS_FIELD_NUMBER: builtins.int
     steps: builtins.bytes
-    """StepResponse.step of each session, uint64 little-endian"""
+    """where all have
+    StepResponse.step of each session, uint64 little-endian
+    """
     @property
     def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
-        """(rows of all sessions, …), zeros where a session has an error"""
+        """(sessions, …), zeros where a session has an error; none"""
 
     @property
     def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FrameError]:
@@ -892,7 +935,7 @@ Global___FrameError: typing_extensions.TypeAlias = FrameError
 @typing.final
 class OpenManyRequest(google.protobuf.message.Message):
     """Opens `count` sessions alike, by the numbers `StreamRequest.session` and those that follow it: all
-    of them, or none.
+    of them, or none. They begin with the model's initial state.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

@@ -21,10 +21,10 @@ from onnx import TensorProto, helper, numpy_helper
 from rnnserve.v1 import session_pb2 as pb
 from rnnserve.v1 import session_pb2_grpc as pb_grpc
 from server.config import LimitsConfig
-from server.core.requests import Read, States
+from server.core.requests import Read
 from server.engine.engine import Engine
 from server.repository.load import load
-from server.rpc.calls import ask
+from server.rpc.calls import begin
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
 from server.serving import ServedModel, Serving, limits_of
@@ -288,7 +288,9 @@ class Rig:
         """Step count and states of every session, read past the protocols."""
         found = {}
         for session in self.serving.sessions:
-            read = await ask(session, Read(), States)
+            answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            begin(session, Read(), answered.set_result)
+            read = await answered
             states = {name: array.tobytes() for name, array in read.states.items()}
             found[repr(session.id)] = (read.step, states)
         return found

@@ -164,5 +164,5 @@ async def test_shared_memory_is_not_offered(rig: Any, side: str) -> None:
 
 async def test_a_parameter_that_would_change_the_meaning_is_not_ignored(rig: Any) -> None:
     request = rig.infer("mixed", MIXED, 1, start=True)
-    request.parameters["rnnserve_step"].int64_param = 1
+    request.parameters["rnnserve_wish"].int64_param = 1
     await rig.refused(rig.inference.ModelInfer(request), grpc.StatusCode.UNIMPLEMENTED)

@@ -86,8 +86,9 @@ async def test_a_chain_of_sessions_without_waiting(make_rig: Any) -> None:
 
 async def test_the_first_of_a_chain_fails(rig: Any) -> None:
     """Then none of those behind it stays open."""
-    first = await rig.open("encoder")
-    engine = rig.serving.model("encoder").driver.engine
+    gain = rig.tensor("gain", np.array([[2, 3]]))
+    first = await rig.open("decoder", constants=[gain])
+    engine = rig.serving.model("decoder").driver.engine
 
     def fail(*_: Any) -> None:
         raise RuntimeError("on purpose")
@@ -95,7 +96,8 @@ async def test_the_first_of_a_chain_fails(rig: Any) -> None:
     engine.read = fail
     call = rig.sessions.Stream()
     for number in range(4):
-        wanted = pb.StatesOf(stream_session=number - 1) if number else pb.StatesOf(session=first)
+        others = pb.StatesOf(session=first, states={"h": "d"})
+        wanted = pb.StatesOf(stream_session=number - 1) if number else others
         open_ = pb.OpenSessionRequest(model_name="encoder", states_of=wanted)
         await call.write(pb.StreamRequest(request_id=number, session=number, open=open_))
     await call.done_writing()

@@ -1,0 +1,120 @@
+"""Frames between the wire and the core, by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnserve.v1 import session_pb2 as pb
+from server.core.frame import Frame
+from server.errors import InvalidRequest, LimitReached, RequestError, StepGap
+from server.rpc import tensors
+from server.rpc.actions import encode_outputs, read_inputs
+from server.rpc.status import code_of, expected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from server.core.requests import Framed
+    from server.rpc.handles import Handles
+    from server.serving import ServedModel
+
+_NUMBERS = np.dtype("<u4")
+_STEPS = np.dtype("<u8")
+_MAX_STEP = 2**62
+
+
+def decode_frame(handles: Handles, message: pb.Frame) -> tuple[ServedModel, Frame]:
+    """Raises InvalidRequest."""
+    numbers = numbers_of(message.sessions)
+    model, slots, gone = handles.find(numbers)
+    if not model.batched:
+        raise InvalidRequest(
+            f"model '{model.spec.name}' has no batch axis: its sessions cannot step in frames"
+        )
+    inputs = read_inputs(model, message.inputs, len(numbers))
+    if inputs.batch_size not in (0, len(numbers)):
+        raise InvalidRequest(
+            f"the frame has {len(numbers)} sessions, but its inputs have {inputs.batch_size} rows"
+        )
+    frame = Frame(
+        inputs=inputs.arrays,
+        slots=slots,
+        indices=_indices(message.steps, len(numbers)),
+        timesteps=inputs.timesteps,
+        shapes=inputs.shapes,
+        nbytes=inputs.nbytes,
+    )
+    for position in np.flatnonzero(gone).tolist():
+        frame.errors[position] = _why(handles, int(numbers[position]))
+    return model, frame
+
+
+def numbers_of(column: bytes) -> NDArray[np.int64]:
+    """The sessions' numbers. Raises InvalidRequest."""
+    if not column or len(column) % _NUMBERS.itemsize:
+        raise InvalidRequest(
+            f"sessions must be one or more uint32, {_NUMBERS.itemsize} bytes each, got "
+            f"{len(column)} bytes"
+        )
+    return np.frombuffer(column, _NUMBERS).astype(np.int64)
+
+
+def encode_frame(model: ServedModel, framed: Framed, sequences: bool) -> pb.FrameResponse:
+    outputs = framed.outputs
+    if not sequences:
+        outputs = tensors.last_timestep(model, outputs)
+    return pb.FrameResponse(
+        outputs=encode_outputs(model, outputs),
+        steps=framed.steps.astype(_STEPS).tobytes(),
+        errors=encode_errors(framed.errors),
+    )
+
+
+def encode_errors(errors: Mapping[int, Exception]) -> list[pb.FrameError]:
+    return [
+        pb.FrameError(position=position, error=encode_error(errors[position]))
+        for position in sorted(errors)
+    ]
+
+
+def encode_error(error: Exception) -> pb.Error:
+    """What a unary call would have ended with."""
+    shown = expected(error)
+    answer = pb.Error(code=code_of(shown).value[0], kind=type(shown).__name__, message=str(shown))
+    if isinstance(shown, LimitReached):
+        answer.retry_after_s = shown.retry_after_s
+    if isinstance(shown, StepGap):
+        answer.expected_step = shown.expected_step
+    return answer
+
+
+def _indices(column: bytes, count: int) -> NDArray[np.int64]:
+    if not column:
+        return np.zeros(count, np.int64)
+    if len(column) != count * _STEPS.itemsize:
+        raise InvalidRequest(
+            f"steps must be {count} uint64, one for each session, got {len(column)} bytes"
+        )
+    steps = np.frombuffer(column, _STEPS)
+    if (steps > _MAX_STEP).any():
+        raise InvalidRequest(f"steps must be at most {_MAX_STEP}, got {steps.max()}")
+    return steps.astype(np.int64)
+
+
+def _why(handles: Handles, number: int) -> RequestError:
+    """Why there is no such session."""
+    try:
+        handles.get(number)
+    except RequestError as error:
+        return error
+    return InvalidRequest(f"session {number} of this stream is closed")
+
+
+def steps_column(steps: list[int]) -> bytes:
+    column: Any = np.array(steps, _STEPS)
+    contents: bytes = column.tobytes()
+    return contents

@@ -1,0 +1,122 @@
+"""One inference of the Open Inference protocol: a step of the sequence that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from server.core.requests import Step, Stepped
+from server.errors import RequestError
+from server.rpc import inference_codec, sequences
+from server.rpc.calls import Outstanding
+from server.rpc.status import expected
+from server.stubs.inference import grpc_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from server.core.requests import Result
+    from server.core.session import Session
+    from server.rpc.replies import Slot
+    from server.serving import Serving
+
+
+class Inference:
+    """One ModelInferRequest, decoded and checked. Raises RequestError."""
+
+    def __init__(self, serving: Serving, request: pb.ModelInferRequest) -> None:
+        self._serving = serving
+        self._id = request.id
+        self._model = serving.model(request.model_name, request.model_version)
+        self._sequence = sequences.sequence_of(self._model, request.parameters)
+        self._wanted = inference_codec.wanted_outputs(self._model, request)
+        self._found = sequences.find_session(serving, self._model, self._sequence)
+        goes_on = None if self._sequence.start else self._found
+        inputs, self._constants = inference_codec.decode_inputs(
+            self._model, request, goes_on.batch_size if goes_on else None
+        )
+        self._batch_size = inputs.batch_size
+        self.source = sequences.source_of(
+            serving, self._model, self._sequence, inputs.batch_size or 1
+        )
+        if self.source and not self._constants:
+            self._constants = self.source.constants or {}
+        if self._model.constants:
+            names = [tensor.name for tensor in request.inputs]
+            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
+        self.step = Step(
+            inputs=inputs.arrays,
+            timesteps=inputs.timesteps,
+            shapes=inputs.shapes,
+            nbytes=inputs.nbytes,
+            start=self._sequence.start,
+            end=self._sequence.end,
+            index=self._sequence.step,
+        )
+        self.known: Stepped | RequestError | None = None
+        if self._sequence.step and not self.source:
+            self._look_for_the_same()
+
+    def _look_for_the_same(self) -> None:
+        """A numbered request may have come before: it belongs to the sequence that it has begun
+        then, or has its answer although it has ended the sequence.
+        """
+        if self._found is None:
+            self.known = sequences.last_answer(
+                self._serving, self._model, self._sequence, self.step
+            )
+        elif self._sequence.start and sequences.has_begun_with(self._found, self.step):
+            self._sequence = replace(self._sequence, start=False)
+            self.step.start = False
+
+    def session(self) -> Session:
+        """The session to submit the step to, opened if the step is its first."""
+        session = sequences.session_of(
+            self._serving, self._model, self._sequence, self._batch_size, self._found
+        )
+        if self._sequence.start and self._constants:
+            session.constants = self._constants
+        return session
+
+    def encode(self, result: Result) -> pb.ModelInferResponse:
+        """The answering message. Raises the result if it is an error."""
+        if isinstance(result, RequestError):
+            raise result
+        assert isinstance(result, Stepped)
+        return inference_codec.encode(self._model, self._id, self._wanted, result.outputs)
+
+
+class InferenceStream:
+    """The inferences of one stream."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self.outstanding = Outstanding()
+
+    def handle(
+        self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]
+    ) -> None:
+        """Begin one inference; its answer, or error, goes to `slot`."""
+        try:
+            inference = Inference(self._serving, request)
+            if inference.known is not None:
+                return slot.fill(_answer(request.id, inference, inference.known))
+            self.outstanding.submit(
+                inference.session(),
+                inference.step,
+                lambda result: slot.fill(_answer(request.id, inference, result)),
+                inference.source,
+            )
+        except Exception as error:
+            slot.fill(_failed(request.id, error))
+
+
+def _answer(request_id: str, inference: Inference, result: Any) -> pb.ModelStreamInferResponse:
+    try:
+        return pb.ModelStreamInferResponse(infer_response=inference.encode(result))
+    except Exception as error:
+        return _failed(request_id, error)
+
+
+def _failed(request_id: str, error: Exception) -> pb.ModelStreamInferResponse:
+    return pb.ModelStreamInferResponse(
+        error_message=str(expected(error)), infer_response=pb.ModelInferResponse(id=request_id)
+    )

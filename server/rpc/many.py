@@ -1,0 +1,137 @@
+"""Many sessions opened, resumed or closed by one message of a stream, for frames of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnserve.v1 import session_pb2 as pb
+from server.errors import InvalidRequest, RequestError, SessionNotFound
+from server.rpc.beginnings import new_session, opened_before
+from server.rpc.frames import encode_errors, numbers_of, steps_column
+from server.rpc.handles import MAX_IN_FRAMES
+from server.rpc.signature import opened
+from server.serving import home_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from server.core.session import Session
+    from server.rpc.handles import Handles
+    from server.serving import ServedModel, Serving
+
+
+def open_many(
+    serving: Serving, handles: Handles, first: int, message: pb.OpenManyRequest
+) -> pb.OpenManyResponse:
+    """All of them or none. Raises what opening one raises, and InvalidRequest."""
+    model = serving.model(message.open.model_name, message.open.model_version)
+    _check(model, message)
+    numbers = _free_numbers(handles, first, message.count)
+    sessions: list[Session] = []
+    new: list[Session] = []
+    try:
+        for index in range(message.count):
+            one = _numbered(message.open, index)
+            session = opened_before(serving, model, one, 1)
+            if session is None:
+                session = new_session(serving, model, one, 1)
+                new.append(session)
+            sessions.append(session)
+    except RequestError:
+        for session in new:
+            session.home.close(session)
+        raise
+    for number, session in zip(numbers, sessions, strict=True):
+        handles.put(number, session)
+    keys = [pb.SessionKey(session_id=str(s.id), token=s.token) for s in sessions]
+    return pb.OpenManyResponse(opened=_in_common(sessions), sessions=keys)
+
+
+def resume_many(
+    serving: Serving, handles: Handles, first: int, keys: Sequence[pb.SessionKey]
+) -> pb.ResumeManyResponse:
+    """Raises InvalidRequest, and what resuming one raises where none of them is there."""
+    numbers = _free_numbers(handles, first, len(keys))
+    steps: list[int] = []
+    errors: dict[int, Exception] = {}
+    found: list[Session] = []
+    for position, (number, key) in enumerate(zip(numbers, keys, strict=True)):
+        try:
+            session = serving.sessions.get(key.session_id, key.token)
+        except RequestError as error:
+            errors[position] = error
+            steps.append(0)
+            continue
+        handles.put(number, session)
+        found.append(session)
+        steps.append(session.step)
+    if not found:
+        raise errors[0]
+    return pb.ResumeManyResponse(
+        opened=_in_common(found), steps=steps_column(steps), errors=encode_errors(errors)
+    )
+
+
+def close_many(handles: Handles, column: bytes) -> pb.CloseManyResponse:
+    """Closes those that are still open, whatever waits there. Raises InvalidRequest."""
+    closed = 0
+    for number in numbers_of(column).tolist():
+        try:
+            session = handles.get(number)
+        except (InvalidRequest, SessionNotFound):
+            continue
+        except RequestError:  # it has expired: its number is free
+            continue
+        if not session.closed:
+            session.home.close(session)
+            closed += 1
+        handles.drop(number, session)
+    return pb.CloseManyResponse(closed=closed)
+
+
+def _check(model: ServedModel, message: pb.OpenManyRequest) -> None:
+    asked = message.open
+    special = asked.initial_state or asked.constants or asked.HasField("states_of")
+    if asked.batch_size > 1 or special:
+        raise InvalidRequest(
+            "sessions that are opened together have one row and the model's initial state: "
+            "expected no batch_size, initial_state, constants or states_of"
+        )
+    if model.constants:
+        raise InvalidRequest(
+            f"sessions of model '{model.spec.name}' need constants: open them one by one"
+        )
+
+
+def _numbered(message: pb.OpenSessionRequest, index: int) -> pb.OpenSessionRequest:
+    one = pb.OpenSessionRequest(idle_ttl_s=message.idle_ttl_s)
+    if message.session_id:
+        one.session_id = f"{message.session_id}/{index}"
+    if message.token:
+        one.token = f"{message.token}/{index}"
+    return one
+
+
+def _free_numbers(handles: Handles, first: int, count: int) -> Iterable[int]:
+    """Raises InvalidRequest."""
+    if not 0 < count <= MAX_IN_FRAMES - first:
+        raise InvalidRequest(
+            f"expected at least one session, with numbers below {MAX_IN_FRAMES}, got {count} from "
+            f"{first} on"
+        )
+    numbers = range(first, first + count)
+    for number in numbers:
+        handles.must_be_free(number)
+    return numbers
+
+
+def _in_common(sessions: Sequence[Session]) -> pb.OpenSessionResponse:
+    """What is said of one of them, without its key and its step. Raises InvalidRequest where they
+    are of different models.
+    """
+    if any(home_of(session) is not home_of(sessions[0]) for session in sessions):
+        raise InvalidRequest("sessions that are resumed together must be of one model")
+    answer = opened(sessions[0])
+    answer.ClearField("session")
+    answer.ClearField("step")
+    return answer
