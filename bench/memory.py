@@ -7,6 +7,7 @@ is left out, because its arena is the state itself. Prints bytes per session.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from server.core.ledger import Limits
 from server.core.requests import Step
+from server.rpc.beginnings import TOKEN_BYTES
 from server.serving import ServedModel, Serving
 
 BATCH = 512
@@ -35,7 +37,7 @@ async def bytes_per_session(repository: Path, model: str, count: int) -> float:
     for _ in range(count // BATCH):
         now_s = time.monotonic()
         for _ in range(BATCH):
-            session = serving.open(served, token="x" * 32 + str(len(serving.sessions)))
+            session = serving.open(served, token=secrets.token_urlsafe(TOKEN_BYTES))
             served.scheduler.submit(session, Step(inputs=inputs), now_s)
         while (job := served.scheduler.next_job()) is not None:
             served.scheduler.complete(job, {}, now_s)

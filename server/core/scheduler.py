@@ -290,7 +290,7 @@ class Scheduler:
     def _exchange(self) -> Job:
         session = self._lanes.take(EXCHANGE)
         assert session is not None
-        session.apply(Event.DISPATCH)
+        self._dispatch(session)
         request = session.first
         if isinstance(request, Write):
             assert request.states is not None
@@ -299,6 +299,10 @@ class Scheduler:
         if isinstance(request, Step) and request.peek:
             return ReadRows(session, request, request.rows)
         return ReadRows(session, request, session.rows)
+
+    def _dispatch(self, session: Session) -> None:
+        session.apply(Event.DISPATCH)
+        session.ticket = 0  # a number that Python keeps for everybody
 
     def _batch(self, lane: Hashable) -> Job | None:
         entries = []
@@ -323,7 +327,7 @@ class Scheduler:
             if self._lanes.parked or session.batch_size > self.ledger.working_room:
                 return None
             self.ledger.begin(session)
-        session.apply(Event.DISPATCH)
+        self._dispatch(session)
         if session.kept is not None and not step.rows:
             read, back = self._free_rows(session), session.kept
             return Entry(session, step, read, self._free_rows(session), back)

@@ -74,7 +74,9 @@ class Table:
                 f"no room for another session: {self._size - 2} are open; try again when others "
                 "have closed"
             )
-        self.row_[slot] = self.step_[slot] = self.record_[slot] = 0
+        self.row_[slot] = self.step_[slot] = 0
+        if self.record_[slot]:  # writing would take memory for it
+            self.record_[slot] = 0
         self.used_s_[slot], self.ttl_s_[slot] = now_s, ttl_s
         self.phase_[slot], self.fresh_[slot] = Phase.IDLE, True
         self.aside_[slot] = WIDE if wide else 0
