@@ -137,9 +137,10 @@ class Driver:
     def _turn(self) -> None:
         if self._busy:
             return
-        self._count()
+        if self._uncounted or self._answered:
+            self._count()
         self._deliver()
-        if (job := self.scheduler.next_job()) is None:
+        if not self.scheduler.pending or (job := self.scheduler.next_job()) is None:
             return
         self._busy = True
         if self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread:
@@ -167,14 +168,15 @@ class Driver:
             self._look_soon()
 
     def _deliver(self) -> None:
-        answers = self.scheduler.take_answers()
-        for request, result in answers:
-            answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
-            try:
-                answer(result)
-            except Exception:  # one caller's trouble is nobody else's
-                log.exception("could not deliver an answer")
-        self._answered.extend(answers)
+        if self.scheduler.has_answers:
+            answers = self.scheduler.take_answers()
+            for request, result in answers:
+                answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
+                try:
+                    answer(result)
+                except Exception:  # one caller's trouble is nobody else's
+                    log.exception("could not deliver an answer")
+            self._answered.extend(answers)
         if self._idle_waiters and not self.scheduler.pending:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:

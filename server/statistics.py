@@ -70,12 +70,15 @@ class Statistics:
         """One run with `size` rows of `requests` requests, `finished` of which are done with it."""
         self.execution_count += 1
         batch = self.batches[size]
-        batch.compute_input.add(times.input_ns)
-        batch.compute_infer.add(times.infer_ns)
-        batch.compute_output.add(times.output_ns)
-        self.compute_input.add(times.input_ns * requests, finished)
-        self.compute_infer.add(times.infer_ns * requests, finished)
-        self.compute_output.add(times.output_ns * requests, finished)
+        for mine, of_batch, ns in (
+            (self.compute_input, batch.compute_input, times.input_ns),
+            (self.compute_infer, batch.compute_infer, times.infer_ns),
+            (self.compute_output, batch.compute_output, times.output_ns),
+        ):
+            mine.count += finished
+            mine.ns += ns * requests
+            of_batch.count += 1
+            of_batch.ns += ns
 
     def answered(self, seconds: float, now_ms: int, count: int = 1) -> None:
         """So many steps were answered, `seconds` after they came."""

@@ -69,6 +69,7 @@ class Ledger:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.rows = RowPool(limits.arena_rows)
+        self._all_fit = limits.resident_rows == limits.max_rows
         self.reserved_rows = 0
         self.working_rows = 0
         self.pending = 0
@@ -92,7 +93,7 @@ class Ledger:
     @property
     def short_of_rows(self) -> bool:
         """Whether sessions must make room before the next batch, all of which may need new rows."""
-        if self.limits.resident_rows == self.limits.max_rows:
+        if self._all_fit:
             return False
         return self.rows.free - self.limits.spare_rows < self.limits.max_batch_size
 
@@ -175,6 +176,10 @@ class Ledger:
         self.pending -= count
         self.pending_bytes -= request.nbytes
         self._answers.append((request, result))
+
+    @property
+    def has_answers(self) -> bool:
+        return bool(self._answers)
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         answers, self._answers = self._answers, []

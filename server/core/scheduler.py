@@ -81,6 +81,11 @@ class Scheduler:
         """Requests that have no answer yet."""
         return self.ledger.pending
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether `take_answers` has something."""
+        return self.ledger.has_answers
+
     # ---- what clients want ----------------------------------------------------------------------
 
     def admit(self, session: Session) -> None:

@@ -82,11 +82,11 @@ class Arena:
 
     def check(self, rows: NDArray[np.int64], first: int = 0) -> None:
         """IndexError unless all rows lie in [first, rows): CUDA would not notice."""
-        if len(rows) == 0:
-            return
         if len(rows) <= _FEW:
             values = rows.tolist()
-            low, high = min(values), max(values)
+            if not values:
+                return
+            low, high = (values[0], values[0]) if len(values) == 1 else (min(values), max(values))
         else:
             low, high = int(rows.min()), int(rows.max())
         if low < first or high >= self.rows:
