@@ -21,11 +21,16 @@ def steps_per_s(
     repository: Path, model: str, batch_sizes: list[int], seconds: float
 ) -> list[float]:
     """Session-steps per second at each batch size, states in random rows of a large arena."""
-    engine = Engine(load(repository / model)[0], provider="auto", rows=ROWS)
-    return [_measure(engine, size, seconds) for size in batch_sizes]
+    engine = load_engine(repository, model)
+    return [measure(engine, size, seconds) for size in batch_sizes]
 
 
-def _measure(engine: Engine, size: int, seconds: float) -> float:
+def load_engine(repository: Path, model: str) -> Engine:
+    return Engine(load(repository / model)[0], provider="auto", rows=ROWS)
+
+
+def measure(engine: Engine, size: int, seconds: float) -> float:
+    """Session-steps per second."""
     rng = np.random.default_rng(0)
     inputs = {"frames": rng.normal(size=(size, 1, FEATURES)).astype(np.float32)}
     read, write = rng.choice(np.arange(1, ROWS), 2 * size, replace=False).reshape(2, size)

@@ -7,6 +7,7 @@ is left out, because its arena is the state itself. Prints bytes per session.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.processes import resident_bytes
 from server.core.ledger import Limits
 from server.core.requests import Step
 from server.rpc.beginnings import TOKEN_BYTES
@@ -33,7 +35,7 @@ async def bytes_per_session(repository: Path, model: str, count: int) -> float:
     limits = Limits(max_batch_size=BATCH, max_rows=count, max_chunk=32)
     served = ServedModel(load(repository / model)[0], NoEngine(), limits, serving.closed)  # type: ignore[arg-type]
     inputs = {"frames": np.zeros((1, 1, 1), np.float32)}
-    before = _resident_bytes()
+    before = resident_bytes(os.getpid())
     for _ in range(count // BATCH):
         now_s = time.monotonic()
         for _ in range(BATCH):
@@ -42,14 +44,7 @@ async def bytes_per_session(repository: Path, model: str, count: int) -> float:
         while (job := served.scheduler.next_job()) is not None:
             served.scheduler.complete(job, {}, now_s)
         served.scheduler.take_answers()
-    return (_resident_bytes() - before) / len(serving.sessions)
-
-
-def _resident_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no VmRSS")
+    return (resident_bytes(os.getpid()) - before) / len(serving.sessions)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.load import Load
@@ -49,9 +50,24 @@ def _echo(*arguments: str) -> Iterator[str]:
         process.stdout.close()
 
 
+def frames(target: str, model: str, sessions: int, seconds: float) -> float:
+    """Session-steps per second by frames, from a client process of its own."""
+    command = [sys.executable, "-m", "bench.frames", target, model]
+    command += ["--sessions", str(sessions), "--seconds", str(seconds)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def load(target: str, model: str, sessions: int, seconds: float) -> Load:
     """One measurement by a fresh load generator."""
     command = [sys.executable, "-m", "bench.load", target, model]
     command += ["--sessions", str(sessions), "--seconds", str(seconds)]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     return Load(**json.loads(finished.stdout))
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that is in use."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/{pid}/status has no VmRSS")
