@@ -168,7 +168,7 @@ class Driver:
             self._look_soon()
 
     def _deliver(self) -> None:
-        if self.scheduler.has_answers:
+        while self.scheduler.has_answers:  # answers may complete others
             answers = self.scheduler.take_answers()
             for request, result in answers:
                 answer, request.answer = request.answer, tell_nobody  # no cycle for the collector

@@ -175,8 +175,9 @@ class Frames:
         left = np.ones(len(positions), np.bool_)
         for which, record, places in self._records.find(slots, indices):
             same = hashes[which] == record.hashes[places]
-            outputs = {name: array[places[same]] for name, array in record.outputs.items()}
-            frame.put(positions[which[same]], outputs, indices[which[same]])
+            if same.any():
+                outputs = {name: array[places[same]] for name, array in record.outputs.items()}
+                frame.put(positions[which[same]], outputs, indices[which[same]])
             for each in which[~same]:
                 frame.put_error(int(positions[each]), conflict(int(indices[each])))
             left[which] = False
@@ -193,6 +194,7 @@ class Frames:
 
     def settle(self, frame: Frame, position: int, result: Stepped | RequestError) -> None:
         """The outcome of a step of the frame that was run by itself, or has been before."""
+        frame.singles.pop(position, None)
         if isinstance(result, RequestError):
             frame.put_error(position, result)
         else:

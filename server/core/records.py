@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from server.core.remembered import conflict
 from server.core.requests import Stepped
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from server.core.remembered import Shelf
     from server.core.requests import Arrays, Step
     from server.core.table import Table
+    from server.errors import RequestError
 
     Ints = NDArray[np.int64]
 
@@ -97,10 +99,12 @@ class Records:
                 return
             sought = np.concatenate(left)
 
-    def find_one(self, slot: int, step: Step) -> Stepped | None:
+    def find_one(self, slot: int, step: Step) -> Stepped | RequestError | None:
         """The answer to one step of one session, which comes outside of a frame now."""
         for _, record, places in self.find(np.array([slot]), np.array([step.index])):
             place = int(places[0])
+            if hash_rows(step.inputs)[0] != record.hashes[place]:
+                return conflict(step.index)
             outputs = {name: array[place : place + 1] for name, array in record.outputs.items()}
             return None if step.return_state else Stepped(outputs, step.index)
         return None
@@ -112,12 +116,13 @@ class Records:
 def hash_rows(inputs: Arrays) -> NDArray[np.uint64]:
     """A number for each row that other contents would hardly have."""
     total: Any = np.uint64(0)
-    for array in inputs.values():
+    for _, array in sorted(inputs.items()):
         raw = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
-        if odd := raw.shape[1] % 4:
+        length = raw.shape[1]  # zeros differ in nothing else
+        if odd := length % 4:
             raw = np.pad(raw, ((0, 0), (0, 4 - odd)))
         words = raw.view(np.uint32)
-        total = total * np.uint64(31) + words @ _weights(words.shape[1])
+        total = total * np.uint64(31) + words @ _weights(words.shape[1]) + np.uint64(length)
     return np.asarray(total, np.uint64)
 
 

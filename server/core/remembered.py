@@ -119,6 +119,8 @@ class Remembered:
         while session.answers:
             self._shelf.drop(session.answers[0])
         session.answers = None
+        if session.table.record_[session.slot]:
+            session.table.record_[session.slot] = 0
 
     def find(self, session: Session, step: Step) -> Stepped | RequestError | None:
         """What to answer to a numbered step: what was answered before, or why it cannot run; None
@@ -137,7 +139,7 @@ class Remembered:
 
 def fingerprint(step: Step) -> int:
     """Tells two steps of one number apart, unless by a chance of one in 2⁶⁴."""
-    return hash(tuple([array.tobytes() for array in step.inputs.values()]))
+    return hash(tuple([step.inputs[name].tobytes() for name in sorted(step.inputs)]))
 
 
 def gap(index: int, expected: int) -> StepGap:

@@ -73,6 +73,7 @@ class Scheduler:
         self._remembered = Remembered(shelf, records)
         self._frames = Frames(self.table, self.ledger, records, self._remembered, layout)
         self._frames_next = False  # whose turn it is, if both wait
+        self._may_move = True  # off the device; the last ones could not
         self._on_closed = on_closed
         self._lanes = Lanes()
 
@@ -122,6 +123,7 @@ class Scheduler:
             assert session is not None
             step = frame.single(position)
             step.answer = partial(self._frames.settle, frame, position)
+            frame.singles[position] = session, step
             try:
                 self.submit(session, step, now_s)
             except RequestError as error:
@@ -131,6 +133,9 @@ class Scheduler:
         """Nobody waits for the frame any more; what of it runs, counts, and the rest will not."""
         frame.cancelled = True
         self._unframed(self._frames.cancel(frame))
+        for position, (session, step) in list(frame.singles.items()):
+            self.cancel(session, step)
+            self._frames.settle(frame, position, SessionClosed("cancelled"))
 
     def cancel(self, session: Session, request: Request) -> None:
         """Nobody waits for `request` any more; it gets no answer. If it is running and this run
@@ -181,8 +186,14 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        if self.ledger.short_of_rows and (leaving := making_room.job(self.table, self.limits)):
-            return leaving
+        if not self._may_move and self.ledger.rows.free < 2 * self.limits.max_batch_size:
+            self._may_move = True  # when somebody asks for the next time
+            return None
+        if self.ledger.short_of_rows and self._may_move:
+            if leaving := making_room.job(self.table, self.limits):
+                return leaving
+            if exchange := self._exchange():  # who waits for that cannot leave before
+                return exchange
         if self._frames and (self._frames_next or self._lanes.longest_waiting() is None):
             self._frames_next = False
             run, released = self._frames.next_run()
@@ -201,6 +212,7 @@ class Scheduler:
 
     def complete(self, job: Job, arrays: Arrays, now_s: float) -> None:
         """The engine did `job`; `arrays` are a batch's outputs, or the states that were read."""
+        self._may_move = True
         match job:
             case Batch():
                 for entry, outputs in zip(job.entries, job.split(arrays), strict=True):
@@ -233,7 +245,9 @@ class Scheduler:
                     self._done(entry.session, error, now_s)
                 else:
                     self._again(entry.session, now_s)
-        elif not isinstance(job, MoveOut):
+        elif isinstance(job, MoveOut):
+            self._may_move = False
+        else:
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
             self._done(job.session, error, now_s)
@@ -249,8 +263,11 @@ class Scheduler:
                     if known is None:
                         return self._join(step if step.alone else step.shapes, session)
                     self.ledger.answer(session.pending.popleft(), known)
-                    if step.start and isinstance(known, RequestError):
+                    failed = isinstance(known, RequestError)
+                    if step.start and failed:
                         return self.close(session)
+                    if step.end and not failed:
+                        return self._close(session)
                 case Read() if session.kept is not None:
                     states = States(session.kept, session.step, session.fresh)
                     self.ledger.answer(session.pending.popleft(), states)
@@ -285,6 +302,7 @@ class Scheduler:
         session.fresh = write.initial or initial
         if write.step is not None:
             session.step = write.step
+            self._remembered.forget(session)
 
     def _join(self, lane: Hashable, session: Session) -> None:
         session.apply(Event.SUBMIT)
@@ -292,9 +310,10 @@ class Scheduler:
 
     # ---- choosing -------------------------------------------------------------------------------
 
-    def _exchange(self) -> Job:
+    def _exchange(self) -> Job | None:
         session = self._lanes.take(EXCHANGE)
-        assert session is not None
+        if session is None:
+            return None
         self._dispatch(session)
         request = session.first
         if isinstance(request, Write):
@@ -371,7 +390,7 @@ class Scheduler:
             session.step += 1
             session.fresh = False
         stepped = Stepped(outputs, session.step)
-        wanted = not step.cancelled or _may_be_asked_again(step)
+        wanted = not step.cancelled or step.index > 0  # it may be asked again
         if step.return_state and wanted and not session.closed:
             step.stepped = stepped
             self._again(session, now_s)

@@ -170,7 +170,7 @@ class Session:
     @property
     def ending(self) -> bool:
         """Closed, or to be closed by the last request that waits."""
-        return self.closed or (self.pending is not None and self.pending[-1].end)
+        return self.closed or bool(self.pending and self.pending[-1].end)
 
     def leave_table(self) -> None:
         """It has come to its end, and is closed wherever it is still known."""

@@ -52,7 +52,7 @@ class Table:
         self.phase: NDArray[np.uint8] = np.zeros(size, np.uint8)
         self.fresh: NDArray[np.bool_] = np.zeros(size, np.bool_)
         self.aside: NDArray[np.uint8] = np.zeros(size, np.uint8)
-        self.frames: NDArray[np.uint16] = np.zeros(size, np.uint16)
+        self.frames: NDArray[np.uint32] = np.zeros(size, np.uint32)
         self.generation: NDArray[np.uint32] = np.zeros(size, np.uint32)
         self.record: NDArray[np.int64] = np.zeros(size, np.int64)
         self.place: NDArray[np.int32] = np.zeros(size, np.int32)

@@ -72,13 +72,13 @@ def step(session: Session, message: pb.StepRequest) -> Action:
         acknowledged=message.acknowledged,
         peek=message.peek,
     )
-    sequences = message.return_sequences
+    sequences, wants_states = message.return_sequences, message.return_state
 
     def encode(result: Stepped) -> pb.StepResponse:
         outputs = result.outputs if sequences else tensors.last_timestep(model, result.outputs)
         return pb.StepResponse(
             outputs=encode_outputs(model, outputs),
-            states=encode_states(model, result.states) if result.states else None,
+            states=encode_states(model, result.states) if wants_states and result.states else (),
             step=result.step,
         )
 

@@ -37,7 +37,7 @@ class Handles:
 
     def put(self, number: int, session: Session) -> None:
         self._sessions[number] = session
-        if number < MAX_IN_FRAMES:
+        if number < MAX_IN_FRAMES and not session.closed:
             if number >= self._columns.shape[1]:
                 size = min(MAX_IN_FRAMES, max(number + 1, 2 * self._columns.shape[1], 64))
                 wider = np.full((3, size), NO_MODEL, np.int64)
