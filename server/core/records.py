@@ -109,6 +109,16 @@ class Records:
             return None if step.return_state else Stepped(outputs, step.index)
         return None
 
+    def oldest(self, slot: int) -> int:
+        """The first step of a session whose answer is kept here; 0 if there is none."""
+        number, place, index = int(self._table.record[slot]), int(self._table.place[slot]), 0
+        for _ in range(MAX_DEPTH):
+            if (record := self._by_number.get(number)) is None:
+                break
+            index = int(record.indices[place])
+            number, place = int(record.previous[place]), int(record.previous_place[place])
+        return index
+
     def remove(self, record: Record) -> None:
         del self._by_number[record.number]
 

@@ -122,6 +122,12 @@ class Remembered:
         if session.table.record_[session.slot]:
             session.table.record_[session.slot] = 0
 
+    def oldest(self, session: Session) -> int:
+        """The first step of the session whose answer is remembered; 0 if there is none."""
+        single = [answer.index for answer in session.answers or ()]
+        framed = self._records.oldest(session.slot)
+        return min(single + [framed] * (framed > 0), default=0)
+
     def find(self, session: Session, step: Step) -> Stepped | RequestError | None:
         """What to answer to a numbered step: what was answered before, or why it cannot run; None
         if it is the next one, and has to.

@@ -87,6 +87,14 @@ class Scheduler:
         """Whether `take_answers` has something."""
         return self.ledger.has_answers
 
+    def pending_of(self, session: Session) -> int:
+        """Requests of the session that have no answer yet, steps in frames among them."""
+        return len(session.pending or ()) + int(self.table.frames[session.slot])
+
+    def remembered_from(self, session: Session) -> int:
+        """The first step of the session whose answer is remembered; 0 if there is none."""
+        return self._remembered.oldest(session)
+
     # ---- what clients want ----------------------------------------------------------------------
 
     def admit(self, session: Session) -> None:

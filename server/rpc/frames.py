@@ -11,6 +11,7 @@ from server.core.frame import Frame
 from server.errors import InvalidRequest, LimitReached, RequestError, StepGap
 from server.rpc import tensors
 from server.rpc.actions import encode_outputs, read_inputs
+from server.rpc.snapshots import MAX_STEP
 from server.rpc.status import code_of, expected
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _NUMBERS = np.dtype("<u4")
 _STEPS = np.dtype("<u8")
-_MAX_STEP = 2**62
 
 
 def decode_frame(handles: Handles, message: pb.Frame) -> tuple[ServedModel, Frame]:
@@ -100,8 +100,8 @@ def _indices(column: bytes, count: int) -> NDArray[np.int64]:
             f"steps must be {count} uint64, one for each session, got {len(column)} bytes"
         )
     steps = np.frombuffer(column, _STEPS)
-    if (steps > _MAX_STEP).any():
-        raise InvalidRequest(f"steps must be at most {_MAX_STEP}, got {steps.max()}")
+    if (steps > MAX_STEP).any():
+        raise InvalidRequest(f"steps must be at most {MAX_STEP}, got {steps.max()}")
     return steps.astype(np.int64)
 
 

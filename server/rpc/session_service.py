@@ -139,7 +139,7 @@ def _do(action: Action, respond: Respond) -> Cancel:
 
 
 def _info(session: Session) -> pb.SessionInfo:
-    spec = home_of(session).spec
+    spec, scheduler = home_of(session).spec, home_of(session).scheduler
     return pb.SessionInfo(
         session_id=str(session.id),
         model_name=spec.name,
@@ -148,7 +148,7 @@ def _info(session: Session) -> pb.SessionInfo:
         step=session.step,
         idle_s=time.monotonic() - session.last_used_s,
         idle_ttl_s=session.idle_ttl_s,
-        pending=len(session.pending or ()),
+        pending=scheduler.pending_of(session),
         on_host=session.kept is not None,
-        remembered_from=session.answers[0].index if session.answers else 0,
+        remembered_from=scheduler.remembered_from(session),
     )

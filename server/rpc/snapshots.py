@@ -25,6 +25,7 @@ _MARK = b"rnnsess"
 _VERSION = 1
 _HEADER = _MARK + bytes([_VERSION])
 _CHECKSUM_BYTES = 16
+MAX_STEP = 2**62  # beyond, a session could not count on
 
 
 def pack(session: Session, read: States) -> bytes:
@@ -57,9 +58,12 @@ def unpack(snapshot: bytes) -> pb.SnapshotContents:
     if checksum != _checksum(contents):
         raise SnapshotRefused("the snapshot is damaged: its checksum does not fit")
     try:
-        return pb.SnapshotContents.FromString(contents)
+        unpacked = pb.SnapshotContents.FromString(contents)
     except DecodeError as error:
         raise SnapshotRefused(f"the snapshot is damaged: {error}") from None
+    if unpacked.step > MAX_STEP:
+        raise SnapshotRefused(f"the snapshot is damaged: it counts {unpacked.step} steps")
+    return unpacked
 
 
 def model_of(
@@ -74,9 +78,12 @@ def model_of(
         candidates = [model for model in serving.models() if name in ("", model.spec.name)] or [
             serving.model(name)
         ]
-    for model in candidates:
-        if model.spec.digest == contents.model_digest:
-            return model
+    fitting = [model for model in candidates if model.spec.digest == contents.model_digest]
+    if fitting:
+        named = contents.model_name, contents.model_version
+        return max(
+            fitting, key=lambda m: (m.spec.name == named[0], str(m.spec.version) == named[1])
+        )
     asked = f"model '{name}' is another one" if name else "this server has no such model"
     raise SnapshotRefused(
         f"the snapshot is of model '{contents.model_name}' version {contents.model_version}, "
