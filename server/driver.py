@@ -140,8 +140,10 @@ class Driver:
         if self._uncounted or self._answered:
             self._count()
         self._deliver()
-        if not self.scheduler.pending or (job := self.scheduler.next_job()) is None:
+        if not self.scheduler.pending:
             return
+        if (job := self.scheduler.next_job()) is None:
+            return self._deliver()  # looking for one may have answered some
         self._busy = True
         if self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread:
             self._jobs.put(job)
