@@ -45,7 +45,7 @@ from server.core.requests import (
 )
 from server.core.rows import INITIAL_ROW
 from server.core.table import WAITING, Table
-from server.errors import RequestError, SessionClosed, StepFailed
+from server.errors import InternalError, RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -258,7 +258,18 @@ class Scheduler:
         else:
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
-            self._done(job.session, error, now_s)
+            self._done(job.session, self._what_failed(job, error), now_s)
+
+    def _what_failed(self, job: ReadRows | WriteRows, error: RequestError) -> RequestError:
+        """The error, or that only the states of a step could not be read, which is committed."""
+        request = job.request
+        if not isinstance(request, Step) or request.peek or request.stepped is None:
+            return error
+        if request.index:
+            self._remembered.keep(job.session, request, request.stepped)
+        return InternalError(
+            f"step {request.stepped.step} was made, but its states could not be read: {error}"
+        )
 
     # ---- waiting --------------------------------------------------------------------------------
 
