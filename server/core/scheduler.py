@@ -17,7 +17,6 @@ The scheduler touches nothing outside itself: jobs come out of `next_job`, answe
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,24 +26,21 @@ from server.core.frame import Frame, FrameRun
 from server.core.frames import Frames
 from server.core.lanes import Lanes
 from server.core.ledger import Ledger, Limits
-from server.core.phases import Event, Phase
+from server.core.phases import Event
 from server.core.records import Records
 from server.core.remembered import Remembered, Shelf
 from server.core.requests import (
-    Close,
     Done,
     Read,
     Request,
     Result,
-    Share,
     States,
     Step,
     Stepped,
-    Touch,
     Write,
 )
-from server.core.rows import INITIAL_ROW
 from server.core.table import WAITING, Table
+from server.core.turns import EXCHANGE, Turns
 from server.errors import InternalError, RequestError, SessionClosed, StepFailed
 
 if TYPE_CHECKING:
@@ -54,8 +50,6 @@ if TYPE_CHECKING:
 
     from server.core.requests import Arrays
     from server.core.session import Session
-
-EXCHANGE = "exchange"  # the lane of those who want states read or written
 
 Job: TypeAlias = Batch | FrameRun | ReadRows | WriteRows | MoveOut
 
@@ -74,8 +68,8 @@ class Scheduler:
         self._frames = Frames(self.table, self.ledger, records, self._remembered, layout)
         self._frames_next = False  # whose turn it is, if both wait
         self._may_move = True  # off the device; the last ones could not
-        self._on_closed = on_closed
         self._lanes = Lanes()
+        self._turns = Turns(self.table, self.ledger, self._remembered, self._lanes, on_closed)
 
     @property
     def pending(self) -> int:
@@ -102,25 +96,16 @@ class Scheduler:
         self.ledger.admit(session)
 
     def submit(self, session: Session, request: Request, now_s: float) -> None:
-        """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed.
+        """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed."""
+        self._turns.submit(session, request, now_s)
 
-        A `Close` may follow a request that ends the session, in case that one fails; and so may a
-        numbered step, which may be that very one once more.
-        """
-        may_follow_end = isinstance(request, Close) or (isinstance(request, Step) and request.index)
-        if session.closed if may_follow_end else session.ending:
-            raise SessionClosed(f"session {session.id!r} is closed")
-        self.ledger.owe(session, request)
-        request.arrived_s = session.last_used_s = now_s
-        if session.pending is None:
-            session.pending = deque()
-        session.pending.append(request)
-        if isinstance(request, Step) and request.acknowledged:
-            self._remembered.acknowledge(session, request.acknowledged)
-        if session.phase is Phase.IDLE:
-            self._wait(session)
-        elif session.phase is Phase.FRAMED:
-            self.table.aside_[session.slot] |= WAITING
+    def cancel(self, session: Session, request: Request) -> None:
+        """Nobody waits for `request` any more: see `Turns.cancel`."""
+        self._turns.cancel(session, request)
+
+    def close(self, session: Session) -> None:
+        """End the session now. What waits is answered with SessionClosed; what runs is finished."""
+        self._turns.close(session)
 
     def submit_frame(self, frame: Frame, now_s: float) -> None:
         """Queue a step of each of many sessions. Raises InvalidRequest or LimitReached, and then
@@ -144,47 +129,6 @@ class Scheduler:
         for position, (session, step) in list(frame.singles.items()):
             self.cancel(session, step)
             self._frames.settle(frame, position, SessionClosed("cancelled"))
-
-    def cancel(self, session: Session, request: Request) -> None:
-        """Nobody waits for `request` any more; it gets no answer. If it is running and this run
-        finishes it, it counts; otherwise it will not run, and the session is as it was.
-        """
-        request.cancelled = True
-        if not session.pending or request not in session.pending:
-            return
-        is_first = session.pending[0] is request
-        stepped = request.stepped if isinstance(request, Step) else None
-        if is_first and session.phase is Phase.QUEUED:
-            if stepped is not None and _may_be_asked_again(request):
-                return  # committed: its answer is going to be remembered
-            session.apply(Event.WITHDRAW)
-            self._end_first(session, stepped or SessionClosed("cancelled"))
-        elif not is_first or session.phase is Phase.FRAMED:
-            session.pending.remove(request)
-            self.ledger.answer(request, SessionClosed("cancelled"))
-
-    def close(self, session: Session) -> None:
-        """End the session now. What waits is answered with SessionClosed; what runs is finished."""
-        self._remembered.forget(session)
-        self._close(session)
-
-    def _close(self, session: Session) -> None:
-        was_running, was_framed = session.phase is Phase.RUNNING, session.phase is Phase.FRAMED
-        session.apply(Event.CLOSE)
-        waiting = session.pending or deque()
-        session.pending = deque([waiting.popleft()]) if was_running else None
-        for request in waiting:
-            self.ledger.answer(request, self._last_word(session, request))
-        if not was_running and not was_framed:
-            self._dismiss(session)
-
-    def _last_word(self, session: Session, request: Request) -> Result:
-        """What somebody hears who waited when the session was closed."""
-        if isinstance(request, Step) and 0 < request.index <= session.step:
-            known = self._remembered.find(session, request)
-            assert known is not None
-            return known
-        return SessionClosed(f"session {session.id!r} was closed")
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         """The answers since the last call, for whoever waits."""
@@ -228,15 +172,15 @@ class Scheduler:
             case FrameRun():
                 self._unframed(self._frames.complete(job, arrays, now_s))
             case ReadRows(session, Step(stepped=Stepped(outputs, step))):
-                self._done(session, Stepped(outputs, step, arrays), now_s)
+                self._turns.done(session, Stepped(outputs, step, arrays), now_s)
             case ReadRows(session):
-                self._done(session, States(arrays, session.step, session.fresh), now_s)
+                self._turns.done(session, States(arrays, session.step, session.fresh), now_s)
             case MoveOut():
                 making_room.moved(self.ledger, job, arrays)
             case WriteRows(session, request):
                 self.ledger.commit(session, job.rows)
-                self._written(session, request)
-                self._done(session, Done(session.step), now_s)
+                self._turns.written(session, request)
+                self._turns.done(session, Done(session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:
         """The engine could not do `job`: every session is as it was. A batch of several sessions is
@@ -250,15 +194,15 @@ class Scheduler:
                 self._give_back(entry)
                 entry.step.alone = True
                 if len(job.entries) == 1:
-                    self._done(entry.session, error, now_s)
+                    self._turns.done(entry.session, error, now_s)
                 else:
-                    self._again(entry.session, now_s)
+                    self._turns.again(entry.session, now_s)
         elif isinstance(job, MoveOut):
             self._may_move = False
         else:
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
-            self._done(job.session, self._what_failed(job, error), now_s)
+            self._turns.done(job.session, self._what_failed(job, error), now_s)
 
     def _what_failed(self, job: ReadRows | WriteRows, error: RequestError) -> RequestError:
         """The error, or that only the states of a step could not be read, which is committed."""
@@ -271,61 +215,14 @@ class Scheduler:
             f"step {request.stepped.step} was made, but its states could not be read: {error}"
         )
 
-    # ---- waiting --------------------------------------------------------------------------------
-
-    def _wait(self, session: Session) -> None:
-        """Queue an idle session for its first request; what needs no engine is done on the way."""
-        while session.pending:
-            match session.pending[0]:
-                case Step(stepped=None) as step:
-                    known = self._remembered.find(session, step) if step.index else None
-                    if known is None:
-                        return self._join(step if step.alone else step.shapes, session)
-                    self.ledger.answer(session.pending.popleft(), known)
-                    failed = isinstance(known, RequestError)
-                    if step.start and failed:
-                        return self.close(session)
-                    if step.end and not failed:
-                        return self._close(session)
-                case Read() if session.kept is not None:
-                    states = States(session.kept, session.step, session.fresh)
-                    self.ledger.answer(session.pending.popleft(), states)
-                case Touch() | Write(keep=True):
-                    self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case Step() | Read() | Write(states={}):
-                    return self._join(EXCHANGE, session)
-                case Write() as write:
-                    self.ledger.commit(session, (INITIAL_ROW,) * session.batch_size)
-                    self._written(session, write, initial=True)
-                    self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case Share(target=target, count_on=count_on):
-                    if not target.closed:
-                        self.ledger.share(session, target, count_on)
-                    self.ledger.answer(session.pending.popleft(), Done(session.step))
-                case other:
-                    assert isinstance(other, Close)
-                    self.ledger.answer(session.pending.popleft(), Done(session.step))
-                    return self.close(session)
-        session.pending = None
-
     def _unframed(self, slots: NDArray[Any]) -> None:
         """These sessions are in no frame any more."""
         for session in self._frames.of_interest(slots):
             self.table.aside_[session.slot] &= ~WAITING
             if session.closed:
-                self._dismiss(session)
+                self._turns.dismiss(session)
             else:
-                self._wait(session)
-
-    def _written(self, session: Session, write: Write, initial: bool = False) -> None:
-        session.fresh = write.initial or initial
-        if write.step is not None:
-            session.step = write.step
-            self._remembered.forget(session)
-
-    def _join(self, lane: Hashable, session: Session) -> None:
-        session.apply(Event.SUBMIT)
-        self._lanes.join(lane, session)
+                self._turns.wait(session)
 
     # ---- choosing -------------------------------------------------------------------------------
 
@@ -395,12 +292,12 @@ class Scheduler:
         step.position += step.timesteps if batch.timesteps is None else batch.timesteps
         if step.position < step.timesteps:
             self.ledger.keep(step, entry.write)
-            return self._again(session, now_s)
+            return self._turns.again(session, now_s)
         try:
             outputs = batch.join(step.pieces)
         except StepFailed as error:
             self.ledger.rows.give_back(entry.write)
-            return self._done(session, error, now_s)
+            return self._turns.done(session, error, now_s)
         if step.peek:
             self.ledger.keep(step, entry.write)
         else:
@@ -412,55 +309,14 @@ class Scheduler:
         wanted = not step.cancelled or step.index > 0  # it may be asked again
         if step.return_state and wanted and not session.closed:
             step.stepped = stepped
-            self._again(session, now_s)
+            self._turns.again(session, now_s)
         else:
-            self._done(session, stepped, now_s)
+            self._turns.done(session, stepped, now_s)
 
     def _give_back(self, entry: Entry) -> None:
         """The rows by which the session's state came back for this batch."""
         if entry.back is not None:
             self.ledger.rows.give_back(entry.read)
 
-    def _again(self, session: Session, now_s: float) -> None:
-        """The session's first request wants the engine once more, unless nobody wants it."""
-        first = session.first
-        if session.closed or (first.cancelled and not _may_be_asked_again(first)):
-            return self._done(session, SessionClosed(f"session {session.id!r} was closed"), now_s)
-        session.apply(Event.COMPLETE)
-        self._wait(session)
-
-    def _done(self, session: Session, result: Result, now_s: float) -> None:
-        """The engine has done with the session's first request."""
-        session.apply(Event.COMPLETE)
-        session.last_used_s = now_s
-        self._end_first(session, result)
-
-    def _end_first(self, session: Session, result: Result) -> None:
-        assert session.pending
-        request = session.pending.popleft()
-        if isinstance(request, Step) and request.index and isinstance(result, Stepped):
-            self._remembered.keep(session, request, result)
-        self.ledger.answer(request, result)
-        failed = isinstance(result, RequestError)
-        if session.phase is Phase.CLOSED:
-            self._dismiss(session)
-        elif failed and request.start:
-            self.close(session)
-        elif not failed and request.end:
-            self._close(session)  # its last answers may be asked for again
-        else:
-            self._wait(session)
-
-    def _dismiss(self, session: Session) -> None:
-        self.ledger.dismiss(session)
-        if self._on_closed is not None:
-            self._on_closed(session)
-        session.leave_table()
-
     def __repr__(self) -> str:
         return f"<Scheduler {self._lanes!r} {self.ledger!r}>"
-
-
-def _may_be_asked_again(request: Request) -> bool:
-    """Whether the answer is worth having although nobody waits: the step is committed."""
-    return isinstance(request, Step) and request.index > 0 and request.stepped is not None
