@@ -54,7 +54,7 @@ def resume_many(
     numbers = _free_numbers(handles, first, len(keys))
     steps: list[int] = []
     errors: dict[int, Exception] = {}
-    found: list[Session] = []
+    found: list[tuple[int, Session]] = []
     for position, (number, key) in enumerate(zip(numbers, keys, strict=True)):
         try:
             session = serving.sessions.get(key.session_id, key.token)
@@ -62,13 +62,15 @@ def resume_many(
             errors[position] = error
             steps.append(0)
             continue
-        handles.put(number, session)
-        found.append(session)
+        found.append((number, session))
         steps.append(session.step)
     if not found:
         raise errors[0]
+    in_common = _in_common([session for _, session in found])
+    for number, session in found:
+        handles.put(number, session)
     return pb.ResumeManyResponse(
-        opened=_in_common(found), steps=steps_column(steps), errors=encode_errors(errors)
+        opened=in_common, steps=steps_column(steps), errors=encode_errors(errors)
     )
 
 
