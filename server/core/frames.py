@@ -18,9 +18,8 @@ import numpy as np
 
 from server.core.batch import in_sequence, together
 from server.core.frame import FrameRun, Part, Working
+from server.core.outcomes import Outcomes
 from server.core.phases import Event, Phase
-from server.core.records import hash_rows
-from server.core.remembered import conflict
 from server.core.table import ON_HOST, WAITING, WIDE
 from server.errors import InvalidRequest, RequestError, SessionClosed, StepFailed
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from server.core.ledger import Ledger
     from server.core.records import Records
     from server.core.remembered import Remembered
-    from server.core.requests import Arrays, Stepped
+    from server.core.requests import Arrays
     from server.core.session import Session
     from server.core.table import Table
 
@@ -52,8 +51,7 @@ class Frames:
     ) -> None:
         self._table = table
         self._ledger = ledger
-        self._records = records
-        self._remembered = remembered
+        self.outcomes = Outcomes(table, ledger, records, remembered)
         self._layout = layout
         self._limits = ledger.limits
         self._queue: deque[Frame] = deque()
@@ -95,7 +93,7 @@ class Frames:
         table.frames[enlisted] += 1
         if frame.enlisted:
             self._queue.append(frame)
-        self.finish(frame)
+        self.outcomes.finish(frame)
         busy: Ints = positions[~idle & ~closed]
         return busy
 
@@ -107,7 +105,7 @@ class Frames:
             self._queue.remove(frame)
         for position in positions:
             frame.put_error(int(position), SessionClosed("cancelled"))
-        self.finish(frame)
+        self.outcomes.finish(frame)
         return self._release(frame.slots[positions])
 
     # ---- running --------------------------------------------------------------------------------
@@ -130,7 +128,7 @@ class Frames:
             taken, frame.queue = frame.queue[:most], frame.queue[most:]
             ready, settled = self._ready(frame, taken)
             released.append(self._release(frame.slots[settled]))
-            self.finish(frame)
+            self.outcomes.finish(frame)
             if len(ready):
                 parts.append(Part(frame, ready))
                 room -= len(ready)
@@ -164,48 +162,9 @@ class Frames:
         indices, expected = frame.indices[positions], self._table.step[slots] + 1
         is_next = (indices == 0) | (indices == expected)
         if not is_next[~closed].all():
-            self._settle_known(frame, positions[~closed & ~is_next])
+            self.outcomes.settle_known(frame, positions[~closed & ~is_next])
         run = ~closed & is_next
         return positions[run], positions[~run]
-
-    def _settle_known(self, frame: Frame, positions: Ints) -> None:
-        """Steps that are not their session's next ones: answered before, or out of order."""
-        slots, indices = frame.slots[positions], frame.indices[positions]
-        hashes = hash_rows({n: array[positions] for n, array in frame.inputs.items()})
-        left = np.ones(len(positions), np.bool_)
-        for which, record, places in self._records.find(slots, indices):
-            same = hashes[which] == record.hashes[places]
-            if same.any():
-                outputs = {name: array[places[same]] for name, array in record.outputs.items()}
-                frame.put(positions[which[same]], outputs, indices[which[same]])
-            for each in which[~same]:
-                frame.put_error(int(positions[each]), conflict(int(indices[each])))
-            left[which] = False
-        for position in positions[left]:
-            self._settle_one(frame, int(position))
-
-    def _settle_one(self, frame: Frame, position: int) -> None:
-        session = self._table.sessions[frame.slots[position]]
-        assert session is not None
-        step = frame.single(position)
-        result = self._remembered.find(session, step)
-        assert result is not None
-        self.settle(frame, position, result)
-
-    def settle(self, frame: Frame, position: int, result: Stepped | RequestError) -> None:
-        """The outcome of a step of the frame that was run by itself, or has been before."""
-        frame.singles.pop(position, None)
-        if isinstance(result, RequestError):
-            frame.put_error(position, result)
-        else:
-            frame.put(np.array([position]), result.outputs, result.step)
-        self.finish(frame)
-
-    def finish(self, frame: Frame) -> None:
-        """Answer the frame if every position has its outcome."""
-        if not frame.unsettled and not frame.answered:
-            frame.answered = True
-            self._ledger.answer(frame, frame.result(), frame.enlisted)
 
     def _begin(self, parts: tuple[Part, ...]) -> FrameRun:
         slots = np.concatenate([part.slots for part in parts])
@@ -259,7 +218,7 @@ class Frames:
             released.append(self._commit(part, own, run.write[start:stop], now_s))
             if part.frame.at_once:  # it went well: more at a time
                 part.frame.at_once *= 2
-            self.finish(part.frame)
+            self.outcomes.finish(part.frame)
             start = stop
         return np.concatenate(released)
 
@@ -276,7 +235,7 @@ class Frames:
         if run.size == 1:
             (part,) = run.parts
             part.frame.put_error(int(part.positions[0]), error)
-            self.finish(part.frame)
+            self.outcomes.finish(part.frame)
             return self._release(part.slots)
         for part in reversed(run.parts):
             frame = part.frame
@@ -311,18 +270,9 @@ class Frames:
         table.step[slots] += 1
         table.fresh[slots] = False
         table.used_s[slots] = now_s
-        self._remember(frame, positions, slots, outputs)
+        self.outcomes.remember(frame, positions, slots, outputs)
         frame.put(positions, outputs, table.step[slots])
         return self._release(part.slots)
-
-    def _remember(self, frame: Frame, positions: Ints, slots: Ints, outputs: Arrays) -> None:
-        numbered = frame.indices[positions] != 0
-        if not numbered.all():
-            positions, slots = positions[numbered], slots[numbered]
-            outputs = {name: array[numbered] for name, array in outputs.items()}
-        if len(positions):
-            hashes = hash_rows({n: Part(frame, positions).input(n) for n in frame.inputs})
-            self._records.keep(slots, frame.indices[positions], outputs, hashes)
 
     def _release(self, slots: Ints) -> Ints:
         """One frame less that holds them; those of which none does any more."""

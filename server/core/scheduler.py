@@ -115,12 +115,12 @@ class Scheduler:
             session = self.table.sessions[frame.slots[position]]
             assert session is not None
             step = frame.single(position)
-            step.answer = partial(self._frames.settle, frame, position)
+            step.answer = partial(self._frames.outcomes.settle, frame, position)
             frame.singles[position] = session, step
             try:
                 self.submit(session, step, now_s)
             except RequestError as error:
-                self._frames.settle(frame, position, error)
+                self._frames.outcomes.settle(frame, position, error)
 
     def cancel_frame(self, frame: Frame) -> None:
         """Nobody waits for the frame any more; what of it runs, counts, and the rest will not."""
@@ -128,7 +128,7 @@ class Scheduler:
         self._unframed(self._frames.cancel(frame))
         for position, (session, step) in list(frame.singles.items()):
             self.cancel(session, step)
-            self._frames.settle(frame, position, SessionClosed("cancelled"))
+            self._frames.outcomes.settle(frame, position, SessionClosed("cancelled"))
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         """The answers since the last call, for whoever waits."""
