@@ -11,6 +11,7 @@ from server.core.frame import Frame
 from server.errors import InvalidRequest, LimitReached, RequestError, StepGap
 from server.rpc import tensors
 from server.rpc.actions import encode_outputs, read_inputs
+from server.rpc.handles import MAX_IN_FRAMES
 from server.rpc.snapshots import MAX_STEP
 from server.rpc.status import code_of, expected
 
@@ -111,6 +112,11 @@ def _why(handles: Handles, number: int) -> RequestError:
         handles.get(number)
     except RequestError as error:
         return error
+    if number >= MAX_IN_FRAMES:
+        return InvalidRequest(
+            f"sessions in frames have numbers below {MAX_IN_FRAMES}, got {number}: resume it under "
+            "another one"
+        )
     return InvalidRequest(f"session {number} of this stream is closed")
 
 
