@@ -243,9 +243,9 @@ class Serving:
         if not len(self.sessions):
             self.empty.set()
 
-    def expire(self) -> int:
-        """Close the sessions that were idle too long; how many those were."""
-        count = len(self.sessions.expire(time.monotonic()))
+    def expire(self, at_most: int | None = None) -> int:
+        """Close sessions that were idle too long; how many those were."""
+        count = len(self.sessions.expire(time.monotonic(), at_most))
         self.expired += count
         return count
 

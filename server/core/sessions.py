@@ -106,11 +106,12 @@ class Sessions:
                 if len(self._last_answers) > MAX_TOMBSTONES:
                     self._last_answers.popitem(last=False)
 
-    def expire(self, now_s: float) -> list[Session]:
-        """Close the sessions that nobody has used for too long, and tell which those were."""
-        expired = []
+    def expire(self, now_s: float, at_most: int | None = None) -> list[Session]:
+        """Close sessions that nobody has used for too long, and tell which those were."""
+        expired: list[Session] = []
         for table in self._tables:
-            for slot in table.idle_too_long(now_s):
+            room = None if at_most is None else at_most - len(expired)
+            for slot in table.idle_too_long(now_s)[:room]:
                 session = table.sessions[slot]
                 assert session is not None
                 idle_ttl_s = session.idle_ttl_s
