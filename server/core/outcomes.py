@@ -36,7 +36,9 @@ class Outcomes:
     def settle_known(self, frame: Frame, positions: Ints) -> None:
         """Steps that are not their session's next ones: answered before, or out of order."""
         slots, indices = frame.slots[positions], frame.indices[positions]
-        hashes = hash_rows({n: array[positions] for n, array in frame.inputs.items()})
+        hashes = hash_rows(
+            {n: array[positions] for n, array in frame.inputs.items()}, len(positions)
+        )
         left = np.ones(len(positions), np.bool_)
         for which, record, places in self._records.find(slots, indices):
             same = hashes[which] == record.hashes[places]
@@ -78,5 +80,7 @@ class Outcomes:
             positions, slots = positions[numbered], slots[numbered]
             outputs = {name: array[numbered] for name, array in outputs.items()}
         if len(positions):
-            hashes = hash_rows({n: Part(frame, positions).input(n) for n in frame.inputs})
+            hashes = hash_rows(
+                {n: Part(frame, positions).input(n) for n in frame.inputs}, len(positions)
+            )
             self._records.keep(slots, frame.indices[positions], outputs, hashes)

@@ -103,7 +103,7 @@ class Records:
         """The answer to one step of one session, which comes outside of a frame now."""
         for _, record, places in self.find(np.array([slot]), np.array([step.index])):
             place = int(places[0])
-            if hash_rows(step.inputs)[0] != record.hashes[place]:
+            if hash_rows(step.inputs, 1)[0] != record.hashes[place]:
                 return conflict(step.index)
             outputs = {name: array[place : place + 1] for name, array in record.outputs.items()}
             return None if step.return_state else Stepped(outputs, step.index)
@@ -123,9 +123,9 @@ class Records:
         del self._by_number[record.number]
 
 
-def hash_rows(inputs: Arrays) -> NDArray[np.uint64]:
-    """A number for each row that other contents would hardly have."""
-    total: Any = np.uint64(0)
+def hash_rows(inputs: Arrays, count: int) -> NDArray[np.uint64]:
+    """A number for each of `count` rows that other contents would hardly have."""
+    total = np.zeros(count, np.uint64)
     for _, array in sorted(inputs.items()):
         raw = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
         length = raw.shape[1]  # zeros differ in nothing else
@@ -133,7 +133,7 @@ def hash_rows(inputs: Arrays) -> NDArray[np.uint64]:
             raw = np.pad(raw, ((0, 0), (0, 4 - odd)))
         words = raw.view(np.uint32)
         total = total * np.uint64(31) + words @ _weights(words.shape[1]) + np.uint64(length)
-    return np.asarray(total, np.uint64)
+    return total
 
 
 @lru_cache(maxsize=64)

@@ -145,7 +145,8 @@ class Remembered:
 
 def fingerprint(step: Step) -> int:
     """Tells two steps of one number apart, unless by a chance of one in 2⁶⁴."""
-    return hash(tuple([step.inputs[name].tobytes() for name in sorted(step.inputs)]))
+    inputs = [step.inputs[name].tobytes() for name in sorted(step.inputs)]
+    return hash((step.begins_with, *inputs))
 
 
 def gap(index: int, expected: int) -> StepGap:

@@ -93,6 +93,7 @@ class Step(Request):
 
     `index`: it is to be the session's step of that number, from 1, and runs once however often it
     is asked for; 0 says nothing. `acknowledged`: the sender has the answers up to that step's.
+    `begins_with` tells a first step, beside its inputs, from another one.
     `peek`: the session stays as it is.
     """
 
@@ -102,6 +103,7 @@ class Step(Request):
     return_state: bool = False
     index: int = 0
     acknowledged: int = 0
+    begins_with: Hashable = ()
     peek: bool = False
 
     # progress, kept by the scheduler
