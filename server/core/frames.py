@@ -108,6 +108,24 @@ class Frames:
         self.outcomes.finish(frame)
         return self._release(frame.slots[positions])
 
+    def refuse(self, error: RequestError) -> Ints:
+        """The next part cannot run. The slots of sessions that are in no frame any more."""
+        if self._working is not None:  # of one frame: it is a long one
+            (part,), working, self._working = self._working.parts, self._working, None
+            self._ledger.rows.give_back(working.rows.tolist())
+            return self._refused(part, error)
+        frame, most = self._queue[0], self._limits.max_batch_size
+        part, frame.queue = Part(frame, frame.queue[:most]), frame.queue[most:]
+        if not len(frame.queue):
+            self._queue.popleft()
+        return self._refused(part, error)
+
+    def _refused(self, part: Part, error: RequestError) -> Ints:
+        for position in part.positions:
+            part.frame.put_error(int(position), error)
+        self.outcomes.finish(part.frame)
+        return self._release(part.slots)
+
     # ---- running --------------------------------------------------------------------------------
 
     def next_run(self) -> tuple[FrameRun | None, Ints]:
@@ -233,10 +251,7 @@ class Frames:
     def _failed(self, run: FrameRun, error: RequestError) -> Ints:
         self._ledger.rows.give_back(run.write.tolist())
         if run.size == 1:
-            (part,) = run.parts
-            part.frame.put_error(int(part.positions[0]), error)
-            self.outcomes.finish(part.frame)
-            return self._release(part.slots)
+            return self._refused(run.parts[0], error)
         for part in reversed(run.parts):
             frame = part.frame
             frame.queue = np.concatenate([part.positions, frame.queue])

@@ -67,7 +67,6 @@ class Scheduler:
         self._remembered = Remembered(shelf, records)
         self._frames = Frames(self.table, self.ledger, records, self._remembered, layout)
         self._frames_next = False  # whose turn it is, if both wait
-        self._may_move = True  # off the device; the last ones could not
         self._lanes = Lanes()
         self._turns = Turns(self.table, self.ledger, self._remembered, self._lanes, on_closed)
 
@@ -138,10 +137,7 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        if not self._may_move and self.ledger.rows.free < 2 * self.limits.max_batch_size:
-            self._may_move = True  # when somebody asks for the next time
-            return None
-        if self.ledger.short_of_rows and self._may_move:
+        if self.ledger.short_of_rows:
             if leaving := making_room.job(self.table, self.limits):
                 return leaving
             if exchange := self._exchange():  # who waits for that cannot leave before
@@ -164,7 +160,6 @@ class Scheduler:
 
     def complete(self, job: Job, arrays: Arrays, now_s: float) -> None:
         """The engine did `job`; `arrays` are a batch's outputs, or the states that were read."""
-        self._may_move = True
         match job:
             case Batch():
                 for entry, outputs in zip(job.entries, job.split(arrays), strict=True):
@@ -198,11 +193,21 @@ class Scheduler:
                 else:
                     self._turns.again(entry.session, now_s)
         elif isinstance(job, MoveOut):
-            self._may_move = False
+            self._fail_first(error, now_s)
         else:
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
             self._turns.done(job.session, self._what_failed(job, error), now_s)
+
+    def _fail_first(self, error: RequestError, now_s: float) -> None:
+        """Who waits longest cannot have a row: it does not wait any longer."""
+        lane = self._lanes.longest_waiting()
+        session = None if lane is None else self._lanes.take(lane)
+        if session is not None:
+            self._dispatch(session)
+            self._turns.done(session, error, now_s)
+        elif self._frames:
+            self._unframed(self._frames.refuse(error))
 
     def _what_failed(self, job: ReadRows | WriteRows, error: RequestError) -> RequestError:
         """The error, or that only the states of a step could not be read, which is committed."""
