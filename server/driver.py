@@ -22,7 +22,7 @@ import structlog
 
 from server.core.batch import Batch, MoveOut, ReadRows
 from server.core.frame import Frame, FrameRun
-from server.core.requests import Framed, Step, Stepped, tell_nobody
+from server.core.requests import Step, Stepped, tell_nobody
 from server.errors import InternalError, RequestError
 from server.statistics import RunTimes, Statistics
 
@@ -200,14 +200,12 @@ class Driver:
                     self._count_frames(job, outcome.started_s, times)
         for request, result in answers:
             seconds = time.monotonic() - request.arrived_s
-            if isinstance(result, Stepped):
-                self.statistics.answered(seconds, time.time_ns() // 1_000_000)
-            elif isinstance(result, Framed):
-                assert isinstance(request, Frame)
-                failed = len(result.errors)
-                now_ms = time.time_ns() // 1_000_000
-                self.statistics.answered(seconds, now_ms, request.enlisted - failed)
-                self.statistics.failed(seconds, failed)
+            if isinstance(request, Frame):  # those that ran by themselves count as steps
+                self.statistics.answered(seconds, time.time_ns() // 1_000_000, request.made)
+                self.statistics.failed(seconds, request.failed)
+            elif isinstance(result, Stepped):
+                if isinstance(request, Step) and request.position:  # else it was made before
+                    self.statistics.answered(seconds, time.time_ns() // 1_000_000)
             elif isinstance(request, Step):
                 self.statistics.failed(seconds)
 

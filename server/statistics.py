@@ -82,6 +82,8 @@ class Statistics:
 
     def answered(self, seconds: float, now_ms: int, count: int = 1) -> None:
         """So many steps were answered, `seconds` after they came."""
+        if not count:
+            return
         self.success.add(int(seconds * 1e9) * count, count)
         self.last_inference_ms = now_ms
         self.latency_buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += count

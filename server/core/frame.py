@@ -46,6 +46,8 @@ class Frame(Request):
     unsettled: int = 0  # positions without an outcome
     at_once: int = 0  # positions that may share a run because more have failed; 0: all that fit
     answered: bool = False
+    made: int = 0  # steps that have run here, and those that could not
+    failed: int = 0
     singles: dict[int, tuple[Session, Step]] = field(default_factory=dict)  # that run by themselves
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     steps: Ints = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -123,6 +123,7 @@ class Frames:
     def _refused(self, part: Part, error: RequestError) -> Ints:
         for position in part.positions:
             part.frame.put_error(int(position), error)
+        part.frame.failed += len(part.positions)
         self.outcomes.finish(part.frame)
         return self._release(part.slots)
 
@@ -287,6 +288,7 @@ class Frames:
         table.used_s[slots] = now_s
         self.outcomes.remember(frame, positions, slots, outputs)
         frame.put(positions, outputs, table.step[slots])
+        frame.made += len(positions)
         return self._release(part.slots)
 
     def _release(self, slots: Ints) -> Ints:

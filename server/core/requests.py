@@ -126,13 +126,16 @@ class Write(Request):
 
     `initial`: those given are the initial ones, beside constants that are the session's own.
     `step`: from now on the session has made so many; None: as many as before. `keep`: they are in
-    place already, leave them there.
+    place already, leave them there. `index`: it is to be the session's write of that number, from
+    1, and done once, after `after` steps; 0 says nothing.
     """
 
     states: Arrays | None = None
     initial: bool = False
     step: int | None = None
     keep: bool = False
+    index: int = 0
+    after: int = 0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

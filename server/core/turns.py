@@ -14,7 +14,7 @@ from server.core.phases import Event, Phase
 from server.core.requests import Close, Done, Read, Share, States, Step, Stepped, Touch, Write
 from server.core.rows import INITIAL_ROW
 from server.core.table import WAITING
-from server.errors import RequestError, SessionClosed
+from server.errors import RequestError, SessionClosed, StepGap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -145,17 +145,18 @@ class Turns:
     def wait(self, session: Session) -> None:
         """Queue an idle session for its first request; what needs no engine is done on the way."""
         while session.pending:
-            match session.pending[0]:
+            request = session.pending[0]
+            if (known := self._known(session, request)) is not None:
+                self._ledger.answer(session.pending.popleft(), known)
+                failed = isinstance(known, RequestError)
+                if request.start and failed:
+                    return self.close(session)
+                if request.end and not failed:
+                    return self._close(session)
+                continue
+            match request:
                 case Step(stepped=None) as step:
-                    known = self._remembered.find(session, step) if step.index else None
-                    if known is None:
-                        return self._join(step if step.alone else step.shapes, session)
-                    self._ledger.answer(session.pending.popleft(), known)
-                    failed = isinstance(known, RequestError)
-                    if step.start and failed:
-                        return self.close(session)
-                    if step.end and not failed:
-                        return self._close(session)
+                    return self._join(step if step.alone else step.shapes, session)
                 case Read() if session.kept is not None:
                     states = States(session.kept, session.step, session.fresh)
                     self._ledger.answer(session.pending.popleft(), states)
@@ -177,8 +178,31 @@ class Turns:
                     return self.close(session)
         session.pending = None
 
+    def _known(self, session: Session, request: Request) -> Result | None:
+        """What to answer to a numbered request that is not the session's next one; None for all
+        others.
+        """
+        if isinstance(request, Step):
+            if not request.index or request.stepped is not None:
+                return None
+            return self._remembered.find(session, request)
+        if not isinstance(request, Write) or not request.index:
+            return None
+        next_index = int(session.table.writes[session.slot]) + 1
+        if request.index < next_index:
+            return Done(session.step)
+        if request.index > next_index or request.after != session.step:
+            return StepGap(
+                f"write {request.index} after step {request.after} is out of order: the session is "
+                f"at write {next_index} and has made {session.step} steps",
+                session.step + 1,
+            )
+        return None
+
     def written(self, session: Session, write: Write, initial: bool = False) -> None:
         session.fresh = write.initial or initial
+        if write.index:
+            session.table.writes[session.slot] = write.index
         if write.step is not None:
             session.step = write.step
             self._remembered.forget(session)

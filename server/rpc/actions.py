@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.serving import ServedModel
 
 R = TypeVar("R")
+MAX_WRITES = 2**32 - 1
 
 
 class Action(NamedTuple):
@@ -88,7 +89,12 @@ def step(session: Session, message: pb.StepRequest) -> Action:
 def reset_states(session: Session, message: pb.ResetStatesRequest) -> Action:
     """Raises InvalidRequest."""
     states = decode_states(home_of(session), session.batch_size, message.states)
-    write = Write(states=to_write(session, states), initial=states is None)
+    write = Write(
+        states=to_write(session, states),
+        initial=states is None,
+        index=_index(message.order),
+        after=message.order.after_step,
+    )
     return Action(session, write, _done(pb.ResetStatesResponse))
 
 
@@ -98,8 +104,19 @@ def set_states(session: Session, message: pb.SetStatesRequest) -> Action:
     states = decode_states(model, session.batch_size, message.states)
     if states is None:
         raise InvalidRequest(f"expected the states {list(model.states)}, got none")
-    write = Write(states=to_write(session, states))
+    write = Write(
+        states=to_write(session, states),
+        index=_index(message.order),
+        after=message.order.after_step,
+    )
     return Action(session, write, _done(pb.SetStatesResponse))
+
+
+def _index(order: pb.Order) -> int:
+    """Raises InvalidRequest."""
+    if order.write > MAX_WRITES:
+        raise InvalidRequest(f"order.write: expected at most {MAX_WRITES}, got {order.write}")
+    return order.write
 
 
 def get_states(session: Session) -> Action:

@@ -305,6 +305,7 @@ class OpenSessionResponse(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     CONSTANTS_FIELD_NUMBER: builtins.int
     UNBATCHED_FIELD_NUMBER: builtins.int
+    WRITES_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     model_version: builtins.str
     model_digest: builtins.str
@@ -315,6 +316,8 @@ class OpenSessionResponse(google.protobuf.message.Message):
     """requests committed so far: 0, or more after `resume`"""
     unbatched: builtins.bool
     """tensors have no batch axis"""
+    writes: builtins.int
+    """replacements of its states that had an `Order`, so far"""
     @property
     def session(self) -> Global___SessionKey: ...
     @property
@@ -340,9 +343,10 @@ class OpenSessionResponse(google.protobuf.message.Message):
         states: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         constants: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         unbatched: builtins.bool = ...,
+        writes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step", "unbatched", b"unbatched"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step", "unbatched", b"unbatched", "writes", b"writes"]) -> None: ...
 
 Global___OpenSessionResponse: typing_extensions.TypeAlias = OpenSessionResponse
 
@@ -428,22 +432,52 @@ class ResetStatesRequest(google.protobuf.message.Message):
 
     SESSION_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
     @property
     def session(self) -> Global___SessionKey: ...
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """empty: the model's initial state"""
 
+    @property
+    def order(self) -> Global___Order: ...
     def __init__(
         self,
         *,
         session: Global___SessionKey | None = ...,
         states: collections.abc.Iterable[Global___Tensor] | None = ...,
+        order: Global___Order | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["session", b"session", "states", b"states"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["order", b"order", "session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["order", b"order", "session", b"session", "states", b"states"]) -> None: ...
 
 Global___ResetStatesRequest: typing_extensions.TypeAlias = ResetStatesRequest
+
+@typing.final
+class Order(google.protobuf.message.Message):
+    """Where a request that replaces the states belongs, so that it is done once, and not after steps that
+    were sent later, however late a copy of it arrives. Without it the request is done when it comes.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WRITE_FIELD_NUMBER: builtins.int
+    AFTER_STEP_FIELD_NUMBER: builtins.int
+    write: builtins.int
+    """which replacement of the session this is, counted from 1; one"""
+    after_step: builtins.int
+    """that was done before is answered and not done again
+    the steps made before it; the session must have made as many,
+    """
+    def __init__(
+        self,
+        *,
+        write: builtins.int = ...,
+        after_step: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after_step", b"after_step", "write", b"write"]) -> None: ...
+
+Global___Order: typing_extensions.TypeAlias = Order
 
 @typing.final
 class ResetStatesResponse(google.protobuf.message.Message):
@@ -504,20 +538,24 @@ class SetStatesRequest(google.protobuf.message.Message):
 
     SESSION_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
     @property
     def session(self) -> Global___SessionKey: ...
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """(batch_size, …), every state tensor of the model"""
 
+    @property
+    def order(self) -> Global___Order: ...
     def __init__(
         self,
         *,
         session: Global___SessionKey | None = ...,
         states: collections.abc.Iterable[Global___Tensor] | None = ...,
+        order: Global___Order | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["session", b"session", "states", b"states"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["order", b"order", "session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["order", b"order", "session", b"session", "states", b"states"]) -> None: ...
 
 Global___SetStatesRequest: typing_extensions.TypeAlias = SetStatesRequest
 
