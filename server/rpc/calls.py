@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from server.core.requests import Step
 from server.errors import RequestError
 from server.rpc.handover import begin as hand_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from server.core.frame import Frame
     from server.core.requests import Request, Result
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from server.rpc.handover import Source
     from server.rpc.methods import Cancel
     from server.serving import ServedModel
+
+T = TypeVar("T")
 
 
 def begin(
@@ -44,6 +47,7 @@ class Outstanding:
     def __init__(self) -> None:
         self._requests: dict[Request, Session] = {}
         self._frames: dict[Frame, ServedModel] = {}
+        self._works: set[Generator[None, None, Any]] = set()
 
     def submit(
         self,
@@ -82,8 +86,40 @@ class Outstanding:
             del self._frames[frame]
             raise
 
+    def do_by_and_by(
+        self, work: Generator[None, None, T], deliver: Callable[[T | Exception], None]
+    ) -> None:
+        """Do `work` up to its next `yield` at a time, others in between; its return value, or what
+        it raises, goes to `deliver`. Raises what comes out of its first piece.
+        """
+
+        def go_on() -> None:
+            if work not in self._works:
+                return
+            try:
+                next(work)
+            except StopIteration as done:
+                self._works.remove(work)
+                deliver(done.value)
+            except Exception as error:
+                self._works.remove(work)
+                deliver(error)
+            else:
+                loop.call_soon(go_on)
+
+        try:
+            next(work)
+        except StopIteration as done:
+            return deliver(done.value)
+        loop = asyncio.get_running_loop()
+        self._works.add(work)
+        loop.call_soon(go_on)
+
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""
+        works, self._works = self._works, set()
+        for work in works:
+            work.close()
         for request, session in list(self._requests.items()):
             _cancel(session, request)
         for frame, model in list(self._frames.items()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rnnserve.v1 import session_pb2 as pb
-from server.errors import InvalidRequest, RequestError, SessionNotFound
+from server.errors import InvalidRequest, LimitReached, RequestError, SessionNotFound
 from server.rpc.beginnings import new_session, opened_before
 from server.rpc.frames import encode_errors, numbers_of, steps_column
 from server.rpc.handles import MAX_IN_FRAMES
@@ -13,20 +13,27 @@ from server.rpc.signature import opened
 from server.serving import home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from server.core.session import Session
     from server.rpc.handles import Handles
     from server.serving import ServedModel, Serving
 
+AT_ONCE = 512  # sessions, before others get their turn
+
 
 def open_many(
     serving: Serving, handles: Handles, first: int, message: pb.OpenManyRequest
-) -> pb.OpenManyResponse:
-    """All of them or none. Raises what opening one raises, and InvalidRequest."""
+) -> Generator[None, None, pb.OpenManyResponse]:
+    """All of them or none, some at a time. Raises what opening one raises, and InvalidRequest."""
     model = serving.model(message.open.model_name, message.open.model_version)
     _check(model, message)
     numbers = _free_numbers(handles, first, message.count)
+    if message.count > serving.sessions.max_sessions:
+        raise LimitReached(
+            f"{message.count} sessions are more than this server takes, "
+            f"{serving.sessions.max_sessions}"
+        )
     sessions: list[Session] = []
     new: list[Session] = []
     try:
@@ -37,9 +44,12 @@ def open_many(
                 session = new_session(serving, model, one, 1)
                 new.append(session)
             sessions.append(session)
-    except RequestError:
+            if index % AT_ONCE == AT_ONCE - 1:
+                yield
+    except BaseException:  # nobody waits any more, for one thing
         for session in new:
-            session.home.close(session)
+            if not session.closed:
+                session.home.close(session)
         raise
     for number, session in zip(numbers, sessions, strict=True):
         handles.put(number, session)
@@ -74,10 +84,14 @@ def resume_many(
     )
 
 
-def close_many(handles: Handles, column: bytes) -> pb.CloseManyResponse:
-    """Closes those that are still open, whatever waits there. Raises InvalidRequest."""
+def close_many(handles: Handles, column: bytes) -> Generator[None, None, pb.CloseManyResponse]:
+    """Closes those that are still open, whatever waits there, some at a time. Raises
+    InvalidRequest.
+    """
     closed = 0
-    for number in numbers_of(column).tolist():
+    for index, number in enumerate(numbers_of(column).tolist(), start=1):
+        if index % AT_ONCE == 0:
+            yield
         try:
             session = handles.get(number)
         except (InvalidRequest, SessionNotFound):
