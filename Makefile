@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install proto lint check test bench bench-training demo serve clean
+.PHONY: help install proto lint check test bench bench-simulation bench-training demo serve clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test: install ## the tests
 
 bench: install ## measure, print a table, write docs/benchmarks.md
 	$(BIN)/python -m bench
+
+bench-simulation: install ## the scheduler beside systems that pad, write docs/scheduling.md
+	$(BIN)/python -m bench.simulation
 
 bench-training: install .venv-peers/.installed ## training speed beside torch, Keras 3 and tf_keras
 	$(BIN)/python -m bench.training .venv-peers/bin/python

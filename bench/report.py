@@ -79,11 +79,11 @@ def table(rows: list[Row]) -> list[str]:
     ]
 
 
-def replace(part: str, lines: list[str]) -> None:
+def replace(part: str, lines: list[str], page: Path = PAGE) -> None:
     """Put `lines` between the marks of that part of the page."""
     begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
-    before, rest = PAGE.read_text().split(begin)
-    PAGE.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1])
+    before, rest = page.read_text().split(begin)
+    page.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1])
 
 
 def conditions() -> str:

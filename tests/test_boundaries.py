@@ -84,10 +84,11 @@ MAY_IMPORT = {
     # who looks at all of it from outside
     "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "matplotlib", "rich"},
     "bench": {
-        *("demo", "models", "export", "server", "rnnserve.v1"),
+        *("demo", "models", "export", "server", "rnnserve"),
         *("torch", "numpy", "grpc", "uvloop", "rich"),
     },
     "bench.forms": {"bench", "models", "export", "torch", "numpy", "onnxruntime", "rich"},
+    "bench.simulation": {"bench", "server", "matplotlib", "numpy", "rich"},
     "bench.contender": {"models", "torch", "keras", "tensorflow", "tf_keras", "numpy"},  # one each
 }
 
