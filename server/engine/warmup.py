@@ -44,7 +44,7 @@ def warm_up(engine: Engine) -> None:
 
 
 def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
-    inputs = {tensor.name: _zeros(engine.spec, tensor, size) for tensor in engine.spec.fed}
+    inputs = {tensor.name: zeros_of(engine.spec, tensor, size) for tensor in engine.spec.fed}
     read, write = np.zeros(size, np.int64), np.arange(1, size + 1)
     before = engine.read(write)
     try:
@@ -53,9 +53,14 @@ def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
         engine.write(write, before)
 
 
-def _zeros(spec: ModelSpec, tensor: TensorSpec, size: int) -> NDArray[Any]:
+def zeros_of(
+    spec: ModelSpec, tensor: TensorSpec, size: int, timesteps: int | None = None
+) -> NDArray[Any]:
+    """An input of `size` rows, and of `timesteps` where it has any number of them."""
     known = spec.warmup.get(tensor.name, tensor.shape)
     shape = [1 if axis == -1 else axis for axis in known]
+    if timesteps is not None and tensor.time_axis is not None:
+        shape[tensor.time_axis] = timesteps
     if spec.max_batch_size > 0:
         shape[0] = size
     return np.full(shape, 0 if tensor.default is None else tensor.default, tensor.dtype)
