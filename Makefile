@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install proto lint check test bench bench-simulation bench-training demo serve clean
+.PHONY: help install proto lint check test bench bench-simulation bench-training bench-triton demo serve clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +42,18 @@ bench-simulation: install ## the scheduler beside systems that pad, write docs/s
 bench-training: install .venv-peers/.installed ## training speed beside torch, Keras 3 and tf_keras
 	$(BIN)/python -m bench.training .venv-peers/bin/python
 
+TRITON_PYTHON ?= $(PYTHON)
+
+bench-triton: install .venv-triton/.installed ## beside a real Triton server, under perf_analyzer
+	$(BIN)/python -m bench.triton .venv-triton
+
+.venv-triton/.installed: bench/triton-peer.txt
+	$(TRITON_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13) and "the peer needs numpy 1, which Python " + sys.version.split()[0] + " has not: make TRITON_PYTHON=python3.12 …")'
+	$(TRITON_PYTHON) -m venv --clear .venv-triton
+	.venv-triton/bin/pip install --quiet --requirement bench/triton-peer.txt
+	.venv-triton/bin/pip install --quiet --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
 .venv-peers/.installed: bench/peers.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --requirement bench/peers.txt
@@ -55,4 +67,4 @@ serve: install ## serve ./repository
 	$(BIN)/rnnserve serve --repository repository
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-proto .venv-peers .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-peers .venv-triton .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -89,6 +89,11 @@ MAY_IMPORT = {
     },
     "bench.forms": {"bench", "models", "export", "torch", "numpy", "onnxruntime", "rich"},
     "bench.simulation": {"bench", "server", "matplotlib", "numpy", "rich"},
+    "bench.triton": {
+        *("bench", "demo.server_process", "rnnserve", "server.stubs"),
+        *("numpy", "grpc", "rich"),
+    },
+    "bench.triton.model": {"numpy", "onnxruntime", "triton_python_backend_utils"},  # the peer's
     "bench.contender": {"models", "torch", "keras", "tensorflow", "tf_keras", "numpy"},  # one each
 }
 
