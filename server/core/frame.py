@@ -58,7 +58,7 @@ class Frame(Request):
 
     def put(self, positions: Ints, outputs: Arrays, steps: Ints | int) -> None:
         """These positions have their outputs, `(len(positions), …)` each."""
-        if len(positions) == self.count:  # all, and they ascend
+        if len(positions) == self.count and (positions[1:] > positions[:-1]).all():
             self.outputs = dict(outputs)
         else:
             for name, array in outputs.items():

@@ -97,7 +97,7 @@ class Records:
                 left.append(which[~hit])
             if not left:
                 return
-            sought = np.concatenate(left)
+            sought = np.sort(np.concatenate(left))
 
     def find_one(self, slot: int, step: Step) -> Stepped | RequestError | None:
         """The answer to one step of one session, which comes outside of a frame now."""

@@ -137,7 +137,7 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        if self.ledger.short_of_rows:
+        if self.ledger.short_of_rows and self._somebody_waits:
             if leaving := making_room.job(self.table, self.limits):
                 return leaving
             if exchange := self._exchange():  # who waits for that cannot leave before
@@ -197,7 +197,11 @@ class Scheduler:
         else:
             if isinstance(job, WriteRows):
                 self.ledger.rows.give_back(job.rows)
-            self._turns.done(job.session, self._what_failed(job, error), now_s)
+            self._turns.done(job.session, self._what_failed(job.session, error), now_s)
+
+    @property
+    def _somebody_waits(self) -> bool:
+        return bool(self._frames) or self._lanes.longest_waiting() is not None
 
     def _fail_first(self, error: RequestError, now_s: float) -> None:
         """Who waits longest cannot have a row: it does not wait any longer."""
@@ -205,17 +209,17 @@ class Scheduler:
         session = None if lane is None else self._lanes.take(lane)
         if session is not None:
             self._dispatch(session)
-            self._turns.done(session, error, now_s)
+            self._turns.done(session, self._what_failed(session, error), now_s)
         elif self._frames:
             self._unframed(self._frames.refuse(error))
 
-    def _what_failed(self, job: ReadRows | WriteRows, error: RequestError) -> RequestError:
+    def _what_failed(self, session: Session, error: RequestError) -> RequestError:
         """The error, or that only the states of a step could not be read, which is committed."""
-        request = job.request
+        request = session.first
         if not isinstance(request, Step) or request.peek or request.stepped is None:
             return error
         if request.index:
-            self._remembered.keep(job.session, request, request.stepped)
+            self._remembered.keep(session, request, request.stepped)
         return InternalError(
             f"step {request.stepped.step} was made, but its states could not be read: {error}"
         )

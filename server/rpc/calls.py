@@ -86,6 +86,11 @@ class Outstanding:
             del self._frames[frame]
             raise
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that is done by and by is not done yet."""
+        return bool(self._works)
+
     def do_by_and_by(
         self, work: Generator[None, None, T], deliver: Callable[[T | Exception], None]
     ) -> None:
