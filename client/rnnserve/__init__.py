@@ -10,7 +10,9 @@
 """
 
 from rnnserve import aio, errors
-from rnnserve.client import Client, Session, connect
+from rnnserve._group_base import GroupStepFailed
+from rnnserve._retry import Retries
+from rnnserve.client import Client, Group, Session, connect
 from rnnserve.errors import (
     ClientClosed,
     DeadlineExceeded,
@@ -25,7 +27,11 @@ from rnnserve.errors import (
     SessionExpired,
     SessionNotFound,
     ShuttingDown,
+    SnapshotRefused,
+    StepConflict,
     StepFailed,
+    StepForgotten,
+    StepGap,
     Unavailable,
     Unsupported,
 )
@@ -35,12 +41,15 @@ __all__ = [
     "Client",
     "ClientClosed",
     "DeadlineExceeded",
+    "Group",
+    "GroupStepFailed",
     "InternalError",
     "InvalidRequest",
     "LimitReached",
     "ModelInfo",
     "ModelNotFound",
     "ModelNotReady",
+    "Retries",
     "RnnserveError",
     "Session",
     "SessionClosed",
@@ -49,7 +58,11 @@ __all__ = [
     "SessionInfo",
     "SessionNotFound",
     "ShuttingDown",
+    "SnapshotRefused",
+    "StepConflict",
     "StepFailed",
+    "StepForgotten",
+    "StepGap",
     "TensorSpec",
     "Unavailable",
     "Unsupported",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from rnnserve.specs import ModelInfo, SessionInfo, model_info, session_info
@@ -29,6 +30,23 @@ def resume_key(session_id: str, token: str) -> pb.SessionKey:
     return pb.SessionKey(session_id=session_id, token=token)
 
 
+def choose_key(
+    request: pb.OpenSessionRequest | pb.ForkRequest | pb.RestoreRequest, session_id: str = ""
+) -> None:
+    """Id and token of the session to be made: chosen here, so that the request can be repeated when
+    its answer is lost.
+    """
+    request.session_id = session_id or token_urlsafe(16)
+    request.token = token_urlsafe(16)
+
+
+def idle_ttl(given: float | None) -> float:
+    """Seconds as a request has them; ValueError for what cannot be right."""
+    if given is not None and given <= 0:
+        raise ValueError(f"idle_ttl_s: expected more than 0 seconds, given {given}")
+    return given or 0.0
+
+
 def check_window(window: int) -> None:
     if window < 1:
         raise ValueError(f"window: expected 1 or more, given {window}")
@@ -37,6 +55,19 @@ def check_window(window: int) -> None:
 def describe_call(model: str, version: str) -> Call[ModelInfo]:
     request = pb.DescribeModelRequest(model_name=model, model_version=str(version))
     return Call("DescribeModel", request, model_info)
+
+
+def restore_request(
+    snapshot: bytes, model: str, version: str, session_id: str, idle_ttl_s: float | None
+) -> pb.RestoreRequest:
+    request = pb.RestoreRequest(
+        snapshot=snapshot,
+        model_name=model,
+        model_version=str(version),
+        idle_ttl_s=idle_ttl(idle_ttl_s),
+    )
+    choose_key(request, session_id)
+    return request
 
 
 class Page(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rnnserve._calls import Call
+from rnnserve._calls import Call, choose_key, idle_ttl
 from rnnserve._codec import put_constants
 from rnnserve._session import SessionBase
 from rnnserve.specs import Signature, signature
@@ -54,6 +54,10 @@ class Start:
         self.request.model_version = model.version  # that one and no later one
 
 
+# A new session, one to take up, one to make of a snapshot.
+Beginning: TypeAlias = "Start | pb.SessionKey | pb.RestoreRequest"
+
+
 def start(
     model: str,
     version: str,
@@ -67,17 +71,15 @@ def start(
     """Raises ValueError or TypeError for what cannot be right."""
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
-    if idle_ttl_s is not None and idle_ttl_s <= 0:
-        raise ValueError(f"idle_ttl_s: expected more than 0 seconds, given {idle_ttl_s}")
     if initial_state is not None and states_of is not None:
         raise ValueError("expected initial_state or states_of, given both")
     request = pb.OpenSessionRequest(
         model_name=model,
         model_version=str(version),
         batch_size=batch_size,
-        session_id=session_id,
-        idle_ttl_s=idle_ttl_s or 0.0,
+        idle_ttl_s=idle_ttl(idle_ttl_s),
     )
+    choose_key(request, session_id)
     return Start(request, initial_state, constants, *_source(states_of))
 
 

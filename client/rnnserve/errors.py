@@ -9,9 +9,7 @@ Arguments that cannot be right (a shape, a dtype, a name) never leave the client
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import grpc
+import grpc  # noqa: TC002  (users may resolve the annotations)
 
 __all__ = [
     "ClientClosed",
@@ -27,7 +25,11 @@ __all__ = [
     "SessionExpired",
     "SessionNotFound",
     "ShuttingDown",
+    "SnapshotRefused",
+    "StepConflict",
     "StepFailed",
+    "StepForgotten",
+    "StepGap",
     "Unavailable",
     "Unsupported",
 ]
@@ -36,17 +38,23 @@ __all__ = [
 class RnnserveError(Exception):
     """A request failed. `code` is the gRPC status, None where the client itself found the error.
 
-    `details` is the server's text, unchanged.
+    `details` is the server's text, unchanged. `kind` is the server's name for what went wrong,
+    empty where the server has not answered.
     """
 
     code: grpc.StatusCode | None
 
     def __init__(
-        self, message: str, code: grpc.StatusCode | None = None, details: str | None = None
+        self,
+        message: str,
+        code: grpc.StatusCode | None = None,
+        details: str | None = None,
+        kind: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.details = message if details is None else details
+        self.kind = kind
 
 
 class InvalidRequest(RnnserveError):
@@ -91,6 +99,35 @@ class StepFailed(RnnserveError):
     """The model could not be run on this input."""
 
 
+class StepGap(RnnserveError):
+    """The session has not come as far as the step's number says: `expected_step` is the next one.
+
+    Seen in the loop over a stream whose own step has failed before, and where the server has lost
+    steps. This one has not run.
+    """
+
+    expected_step: int = 0
+
+
+class StepConflict(RnnserveError):
+    """This step has not run: another one, with other inputs, was committed in its place.
+
+    That is the step of an earlier call (or somebody else's) whose answer has not come. This is said
+    once: the session counts it from here on, and the next call goes on after it.
+    """
+
+
+class StepForgotten(RnnserveError):
+    """This step has not run: one of its number was committed so long ago, that its answer is gone.
+
+    The next call goes on after the session's last step.
+    """
+
+
+class SnapshotRefused(RnnserveError):
+    """The snapshot is damaged, or not one of this model."""
+
+
 class InternalError(RnnserveError):
     """A bug of the server's; its log has more."""
 
@@ -102,99 +139,19 @@ class Unsupported(RnnserveError):
 class Unavailable(RnnserveError):
     """No server answers there, or the connection broke.
 
-    Whether a step that was under way was committed is not known; `step_count` after
-    `get_states()` tells.
+    Attempts are made again until the call's `timeout_s` has passed, unless the client has never had
+    an answer. Whether a step that was under way was committed is not known: the session's next
+    `step` finds out, and with the same inputs it is that very step.
     """
 
 
 class DeadlineExceeded(RnnserveError):
-    """No answer within `timeout_s` seconds.
+    """No answer within `timeout_s` seconds, all attempts together.
 
-    Whether a step that was under way was committed is not known; `step_count` after
-    `get_states()` tells.
+    Whether a step that was under way was committed is not known: the session's next `step` finds
+    out, and with the same inputs it is that very step.
     """
 
 
 class ClientClosed(RnnserveError):
     """The client was closed, before the request or while it was under way."""
-
-
-_BY_KIND: dict[str, type[RnnserveError]] = {
-    kind.__name__: kind
-    for kind in (
-        InvalidRequest,
-        ModelNotFound,
-        ModelNotReady,
-        SessionNotFound,
-        SessionExpired,
-        SessionClosed,
-        SessionExists,
-        LimitReached,
-        ShuttingDown,
-        StepFailed,
-        InternalError,
-        Unsupported,
-    )
-}
-
-# Where no kind is given (a proxy, another server) and the code alone leaves no doubt.
-_BY_CODE: dict[grpc.StatusCode, type[RnnserveError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.ALREADY_EXISTS: SessionExists,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitReached,
-    grpc.StatusCode.UNIMPLEMENTED: Unsupported,
-    grpc.StatusCode.INTERNAL: InternalError,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-}
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class Status(Protocol):
-    """How a call ended: what the errors of grpc and of grpc.aio have in common."""
-
-    def code(self) -> grpc.StatusCode: ...
-    def details(self) -> str | None: ...
-    # an iterable of (key, value); the two libraries' types for it differ
-    def trailing_metadata(self) -> object: ...
-
-
-def from_call(status: Status, target: str, timeout_s: float | None) -> RnnserveError:
-    """The exception for a call to `target` that ended with an error."""
-    metadata = _entries(status.trailing_metadata())
-    code, details = status.code(), status.details() or ""
-    error = from_status(code, metadata.get("rnnserve-error", ""), details)
-    if isinstance(error, LimitReached):
-        error.retry_after_s = _seconds(metadata.get("retry-after-s"), error.retry_after_s)
-    if isinstance(error, Unavailable):
-        hint = "is the server running? Start one with `rnnserve serve --repository DIR`"
-        return Unavailable(f"no answer from {target}: {hint} ({details})", code, details)
-    if isinstance(error, DeadlineExceeded) and timeout_s is not None:
-        message = f"no answer from {target} within {timeout_s:g} s"
-        return DeadlineExceeded(message, code, details)
-    return error
-
-
-def from_status(code: int | grpc.StatusCode, kind: str, details: str) -> RnnserveError:
-    """The exception for an error of the given kind; without one, the code decides."""
-    status = code if isinstance(code, grpc.StatusCode) else _CODES.get(code)
-    by_code = _BY_CODE.get(status, RnnserveError) if status else RnnserveError
-    name = status.name if status else str(code)
-    return _BY_KIND.get(kind, by_code)(details or f"the server answered {name}", status, details)
-
-
-def _entries(metadata: object) -> dict[str, str]:
-    pairs = metadata if isinstance(metadata, (tuple, list)) else _iterate(metadata)
-    return {key: value for key, value in pairs if isinstance(value, str)}
-
-
-def _iterate(metadata: object) -> list[tuple[str, str | bytes]]:
-    return list(metadata) if hasattr(metadata, "__iter__") else []
-
-
-def _seconds(text: str | None, default: float) -> float:
-    try:
-        return default if text is None else float(text)
-    except ValueError:
-        return default

@@ -60,7 +60,7 @@ class ModelInfo(Signature):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session as `Client.sessions()` lists it."""
+    """A session as `Client.sessions()` lists it and `Session.describe()` describes it."""
 
     id: str
     model: str
@@ -69,6 +69,9 @@ class SessionInfo:
     step_count: int
     idle_s: float  # seconds since its last request
     idle_ttl_s: float  # seconds without a request after which it ends
+    pending: int = 0  # requests that have no answer yet
+    on_host: bool = False  # its state was moved off the device until its next step
+    remembered_from: int = 0  # the first step whose answer the server remembers; 0: none is
 
 
 def tensor_specs(messages: Iterable[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -120,4 +123,7 @@ def session_info(message: pb.SessionInfo) -> SessionInfo:
         step_count=message.step,
         idle_s=message.idle_s,
         idle_ttl_s=message.idle_ttl_s,
+        pending=message.pending,
+        on_host=message.on_host,
+        remembered_from=message.remembered_from,
     )

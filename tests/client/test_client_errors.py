@@ -24,6 +24,10 @@ KINDS = {
     "LimitReached": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "ShuttingDown": grpc.StatusCode.UNAVAILABLE,
     "StepFailed": grpc.StatusCode.INVALID_ARGUMENT,
+    "StepGap": grpc.StatusCode.FAILED_PRECONDITION,
+    "StepConflict": grpc.StatusCode.FAILED_PRECONDITION,
+    "StepForgotten": grpc.StatusCode.OUT_OF_RANGE,
+    "SnapshotRefused": grpc.StatusCode.INVALID_ARGUMENT,
     "InternalError": grpc.StatusCode.INTERNAL,
     "Unsupported": grpc.StatusCode.UNIMPLEMENTED,
 }

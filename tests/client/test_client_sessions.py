@@ -44,10 +44,11 @@ def test_open_and_close_do_what_with_does(client, fake):
     assert fake.received == ["open", "step", "close"]
 
 
-def test_a_session_knows_its_model(client):
+def test_a_session_knows_its_model(client, fake):
     float32 = np.dtype(np.float32)
     with client.session("sums", batch_size=2, session_id="mine") as session:
-        assert (session.id, session.token) == ("mine", "secret-mine")
+        assert session.id == "mine"
+        assert session.token == fake.sessions["mine"].token
         assert (session.model, session.version, session.digest) == ("sums", "1", "ab" * 32)
         assert (session.batch_size, session.idle_ttl_s, session.step_count) == (2, 60.0, 0)
         assert session.inputs == (TensorSpec("frames", float32, (-1, -1, 3), 1),)
@@ -131,6 +132,7 @@ def test_resume_takes_up_a_session_with_its_state(client, connect, fake):
         elsewhere = connect(fake.target).resume(session.id, session.token).open()
         assert (elsewhere.step_count, elsewhere.model) == (1, "sums")
         np.testing.assert_array_equal(elsewhere.step(FRAME), [12, 24])
+        session.get_states()  # says that there was a step meanwhile
         np.testing.assert_array_equal(session.step(FRAME), [18, 36])
 
 
@@ -148,7 +150,7 @@ def test_sessions_lists_every_page(client):
         client.session("pair" if name == "d" else "sums", session_id=name).open()
     infos = client.sessions()
     assert [info.id for info in infos] == names
-    assert infos[0] == rnnserve.SessionInfo("a", "sums", "1", 1, 0, 0.5, 60.0)
+    assert infos[0] == rnnserve.SessionInfo("a", "sums", "1", 1, 0, 0.5, 60.0, 3, True, 0)
     assert [info.id for info in client.sessions("pair")] == ["d"]
     assert client.sessions("none") == []
 
