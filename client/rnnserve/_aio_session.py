@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rnnserve._aio_steps import Stepping
 from rnnserve._calls import Call
 from rnnserve._session import ALREADY_GONE
-from rnnserve.errors import RnnserveError
+from rnnserve.errors import RnnserveError, StepGap
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -50,7 +50,7 @@ class Session(Stepping):
     async def reset_states(self, states: Mapping[str, object] | None = None) -> None:
         """Back to the model's initial state, or to the given states."""
         async with self._turn:
-            await self._make(self._reset_call(states))
+            await self._replace(lambda: self._reset_call(states))
 
     async def get_states(self) -> States:
         """State name to `(batch_size, …)` array; copies, which do not change the session."""
@@ -59,7 +59,7 @@ class Session(Stepping):
     async def set_states(self, states: Mapping[str, object]) -> None:
         """Every state of the model, `(batch_size, …)` each."""
         async with self._turn:
-            await self._make(self._set_call(states))
+            await self._replace(lambda: self._set_call(states))
 
     async def fork(self, *, idle_ttl_s: float | None = None) -> Session:
         """A new session, open already, that starts from this one's state; see
@@ -108,6 +108,14 @@ class Session(Stepping):
         else:  # what went wrong in the body says more than that closing failed, too
             with suppress(RnnserveError):
                 await self.close()
+
+    async def _replace(self, call: Callable[[], Call[None]]) -> None:
+        """Replaces the states, at whatever step the session turns out to be."""
+        try:
+            await self._make(call())
+        except StepGap:  # somebody else has stepped it
+            await self._make(self._count_call())
+            await self._make(call())
 
     async def _begin(self, begins: Start) -> None:
         if isinstance(begins.source, Stepping):

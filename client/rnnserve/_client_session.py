@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rnnserve._calls import Call
 from rnnserve._client_steps import Stepping
 from rnnserve._session import ALREADY_GONE
-from rnnserve.errors import RnnserveError
+from rnnserve.errors import RnnserveError, StepGap
 from rnnserve.v1 import session_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -50,7 +50,7 @@ class Session(Stepping):
     def reset_states(self, states: Mapping[str, object] | None = None) -> None:
         """Back to the model's initial state, or to the given states."""
         with self._turn:
-            self._make(self._reset_call(states))
+            self._replace(lambda: self._reset_call(states))
 
     def get_states(self) -> States:
         """State name to `(batch_size, …)` array; copies, which do not change the session."""
@@ -59,7 +59,7 @@ class Session(Stepping):
     def set_states(self, states: Mapping[str, object]) -> None:
         """Every state of the model, `(batch_size, …)` each."""
         with self._turn:
-            self._make(self._set_call(states))
+            self._replace(lambda: self._set_call(states))
 
     @property
     def states(self) -> States:
@@ -115,6 +115,14 @@ class Session(Stepping):
         else:  # what went wrong in the body says more than that closing failed, too
             with suppress(RnnserveError):
                 self.close()
+
+    def _replace(self, call: Callable[[], Call[None]]) -> None:
+        """Replaces the states, at whatever step the session turns out to be."""
+        try:
+            self._make(call())
+        except StepGap:  # somebody else has stepped it
+            self._make(self._count_call())
+            self._make(call())
 
     def _begin(self, begins: Start) -> None:
         if (call := begins.describe_call) is not None:

@@ -101,6 +101,13 @@ class Numbers:
             self._next = max(number, self._done + 1)
             self._acknowledged = self._next - 1
 
+    @property
+    def settled(self) -> int | None:
+        """The session's count, None where it is in doubt or steps are under way."""
+        with self._lock:
+            sure = self._quiet and self._doubt < self._next and not self.astray
+            return self._next - 1 if sure else None
+
     def begin_stream(self) -> None:
         """RuntimeError if there is one: two would have to agree on whose step is next."""
         with self._lock:

@@ -5,6 +5,7 @@ A method of a session builds a `Call`; the clients only differ in how they make 
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from rnnserve._calls import Call, choose_key, idle_ttl
@@ -86,13 +87,22 @@ class SessionBase(Facts):
 
     def _reset_call(self, states: Mapping[str, object] | None) -> Call[None]:
         tensors = None if states is None else self._codec.tensors_of_states(states)
-        request = pb.ResetStatesRequest(session=self._key, states=tensors)
+        request = pb.ResetStatesRequest(session=self._key, states=tensors, order=self._order)
         return Call("ResetStates", request, self._read_settled)
 
     def _set_call(self, states: Mapping[str, object]) -> Call[None]:
         tensors = self._codec.tensors_of_states(states)
-        request = pb.SetStatesRequest(session=self._key, states=tensors)
+        request = pb.SetStatesRequest(session=self._key, states=tensors, order=self._order)
         return Call("SetStates", request, self._read_settled)
+
+    @property
+    def _order(self) -> pb.Order | None:
+        """What keeps a copy of the request that is late from being done after later steps; None
+        while it is not known how many steps come before it.
+        """
+        if self._numbers.settled is None:
+            return None
+        return pb.Order(id=secrets.randbits(64) or 1, after_step=self._numbers.settled)
 
     def _get_call(self) -> Call[States]:
         def read(answer: pb.GetStatesResponse) -> States:

@@ -126,15 +126,15 @@ class Write(Request):
 
     `initial`: those given are the initial ones, beside constants that are the session's own.
     `step`: from now on the session has made so many; None: as many as before. `keep`: they are in
-    place already, leave them there. `index`: it is to be the session's write of that number, from
-    1, and done once, after `after` steps; 0 says nothing.
+    place already, leave them there. `id`: it is done once, however many copies come, and only after
+    `after` steps; 0 says nothing.
     """
 
     states: Arrays | None = None
     initial: bool = False
     step: int | None = None
     keep: bool = False
-    index: int = 0
+    id: int = 0
     after: int = 0
 
 

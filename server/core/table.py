@@ -30,14 +30,13 @@ class Table:
     """At most `max_sessions` sessions at a time.
 
     Columns, one element for each slot: `row` of the arena where the committed state stands (of a
-    session with several, the first), `step`, the number of committed steps, `writes`, how often the
-    states were replaced by a numbered request, `used_s` and `ttl_s`,
+    session with several, the first), `step`, the number of committed steps, `used_s` and `ttl_s`,
     when it was used and how long it lives without, its `phase`, whether it is `fresh`, `aside`, why
     it cannot share in a frame, `frames`, how many hold a step of it, the `generation` of the slot,
     and `record` and `place`, where the answer to its last step in a frame is remembered.
 
-    Every column has a twin with an underscore behind its name, a memoryview: Python reads and
-    writes single elements of those much faster.
+    Columns of which single elements are wanted at every step have a twin with an underscore behind
+    the name, a memoryview: Python reads and writes elements of that much faster.
     """
 
     def __init__(self, max_sessions: int) -> None:
@@ -55,7 +54,6 @@ class Table:
         self.aside: NDArray[np.uint8] = np.zeros(size, np.uint8)
         self.frames: NDArray[np.uint32] = np.zeros(size, np.uint32)
         self.generation: NDArray[np.uint32] = np.zeros(size, np.uint32)
-        self.writes: NDArray[np.uint32] = np.zeros(size, np.uint32)
         self.record: NDArray[np.int64] = np.zeros(size, np.int64)
         self.place: NDArray[np.int32] = np.zeros(size, np.int32)
         self.row_, self.step_ = _elements(self.row), _elements(self.step)
@@ -79,8 +77,6 @@ class Table:
         self.row_[slot] = self.step_[slot] = 0
         if self.record_[slot]:  # writing would take memory for it
             self.record_[slot] = 0
-        if self.writes[slot]:
-            self.writes[slot] = 0
         self.used_s_[slot], self.ttl_s_[slot] = now_s, ttl_s
         self.phase_[slot], self.fresh_[slot] = Phase.IDLE, True
         self.aside_[slot] = WIDE if wide else 0

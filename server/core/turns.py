@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from server.core.table import Table
 
 EXCHANGE = "exchange"  # the lane of those who want states read or written
+MAX_WRITES = 32  # of a session between two steps that are known when they come again
+_NO_WRITES: tuple[int, tuple[int, ...]] = (0, ())
 
 
 class Turns:
@@ -43,6 +45,8 @@ class Turns:
         self._remembered = remembered
         self._lanes = lanes
         self._on_closed = on_closed
+        # Of sessions whose states were replaced: after how many steps, and by which requests.
+        self._writes: dict[Session, tuple[int, tuple[int, ...]]] = {}
 
     def submit(self, session: Session, request: Request, now_s: float) -> None:
         """Queue a request. Raises SessionClosed or LimitReached, and then nothing has changed.
@@ -129,7 +133,7 @@ class Turns:
         failed = isinstance(result, RequestError)
         if session.phase is Phase.CLOSED:
             self.dismiss(session)
-        elif failed and request.start:
+        elif failed and request.start and not _comes_again(session, request):
             self.close(session)
         elif not failed and request.end:
             self._close(session)  # its last answers may be asked for again
@@ -138,6 +142,7 @@ class Turns:
 
     def dismiss(self, session: Session) -> None:
         self._ledger.dismiss(session)
+        self._writes.pop(session, None)
         if self._on_closed is not None:
             self._on_closed(session)
         session.leave_table()
@@ -186,23 +191,25 @@ class Turns:
             if not request.index or request.stepped is not None:
                 return None
             return self._remembered.find(session, request)
-        if not isinstance(request, Write) or not request.index:
+        if not isinstance(request, Write) or not request.id:
             return None
-        next_index = int(session.table.writes[session.slot]) + 1
-        if request.index < next_index:
+        step, ids = self._writes.get(session, _NO_WRITES)
+        if step == session.step and request.id in ids:
             return Done(session.step)
-        if request.index > next_index or request.after != session.step:
+        if request.after != session.step:
             return StepGap(
-                f"write {request.index} after step {request.after} is out of order: the session is "
-                f"at write {next_index} and has made {session.step} steps",
+                f"the states were to be replaced after step {request.after}, but the session has "
+                f"made {session.step}",
                 session.step + 1,
             )
         return None
 
     def written(self, session: Session, write: Write, initial: bool = False) -> None:
         session.fresh = write.initial or initial
-        if write.index:
-            session.table.writes[session.slot] = write.index
+        if write.id:
+            step, ids = self._writes.get(session, _NO_WRITES)
+            known = ids if step == session.step else ()
+            self._writes[session] = session.step, (*known[-MAX_WRITES:], write.id)
         if write.step is not None:
             session.step = write.step
             self._remembered.forget(session)
@@ -210,6 +217,15 @@ class Turns:
     def _join(self, lane: Hashable, session: Session) -> None:
         session.apply(Event.SUBMIT)
         self._lanes.join(lane, session)
+
+
+def _comes_again(session: Session, request: Request) -> bool:
+    """Whether the same first step waits once more: then that one begins the session."""
+    again = session.pending[0] if session.pending else None
+    if not (isinstance(request, Step) and isinstance(again, Step) and request.index):
+        return False
+    again.start = again.index == request.index
+    return again.start
 
 
 def may_be_asked_again(request: Request) -> bool:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from server.serving import ServedModel
 
 R = TypeVar("R")
-MAX_WRITES = 2**32 - 1
 
 
 class Action(NamedTuple):
@@ -92,7 +91,7 @@ def reset_states(session: Session, message: pb.ResetStatesRequest) -> Action:
     write = Write(
         states=to_write(session, states),
         initial=states is None,
-        index=_index(message.order),
+        id=message.order.id,
         after=message.order.after_step,
     )
     return Action(session, write, _done(pb.ResetStatesResponse))
@@ -106,17 +105,10 @@ def set_states(session: Session, message: pb.SetStatesRequest) -> Action:
         raise InvalidRequest(f"expected the states {list(model.states)}, got none")
     write = Write(
         states=to_write(session, states),
-        index=_index(message.order),
+        id=message.order.id,
         after=message.order.after_step,
     )
     return Action(session, write, _done(pb.SetStatesResponse))
-
-
-def _index(order: pb.Order) -> int:
-    """Raises InvalidRequest."""
-    if order.write > MAX_WRITES:
-        raise InvalidRequest(f"order.write: expected at most {MAX_WRITES}, got {order.write}")
-    return order.write
 
 
 def get_states(session: Session) -> Action:

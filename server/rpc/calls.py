@@ -134,12 +134,15 @@ class Outstanding:
 def _cancel(session: Session, request: Request) -> None:
     """Nobody waits for `request` any more. A session that it was to open is closed if nobody can
     use it: its key is in the answer, unless the request is a first step, whose sender knows the id;
-    but where something comes before that step, the session has not begun.
+    but where something comes before that step, the session has not begun. If others wait behind,
+    somebody knows the key, and the session is opened for them.
     """
-    waiting = session.pending
-    opening = request.start and (
-        not isinstance(request, Step) or (waiting and not isinstance(waiting[0], Step))
-    )
+    waiting = session.pending or [request]
+    others_wait, is_step = waiting[-1] is not request, isinstance(request, Step)
+    opening = request.start and not (is_step and isinstance(waiting[0], Step))
+    if opening and others_wait and not is_step:
+        request.cancelled = True
+        return
     session.home.cancel(session, request)
-    if opening and not session.closed:
+    if opening and not others_wait and not session.closed:
         session.home.close(session)

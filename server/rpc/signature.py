@@ -33,7 +33,6 @@ def opened(session: Session) -> pb.OpenSessionResponse:
         batch_size=session.batch_size,
         idle_ttl_s=session.idle_ttl_s,
         step=session.step,
-        writes=int(session.table.writes[session.slot]),
         **_signature(home_of(session)),
     )
 

@@ -305,7 +305,6 @@ class OpenSessionResponse(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     CONSTANTS_FIELD_NUMBER: builtins.int
     UNBATCHED_FIELD_NUMBER: builtins.int
-    WRITES_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     model_version: builtins.str
     model_digest: builtins.str
@@ -316,8 +315,6 @@ class OpenSessionResponse(google.protobuf.message.Message):
     """requests committed so far: 0, or more after `resume`"""
     unbatched: builtins.bool
     """tensors have no batch axis"""
-    writes: builtins.int
-    """replacements of its states that had an `Order`, so far"""
     @property
     def session(self) -> Global___SessionKey: ...
     @property
@@ -343,10 +340,9 @@ class OpenSessionResponse(google.protobuf.message.Message):
         states: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         constants: collections.abc.Iterable[Global___TensorSpec] | None = ...,
         unbatched: builtins.bool = ...,
-        writes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step", "unbatched", b"unbatched", "writes", b"writes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "constants", b"constants", "idle_ttl_s", b"idle_ttl_s", "inputs", b"inputs", "model_digest", b"model_digest", "model_name", b"model_name", "model_version", b"model_version", "outputs", b"outputs", "session", b"session", "states", b"states", "step", b"step", "unbatched", b"unbatched"]) -> None: ...
 
 Global___OpenSessionResponse: typing_extensions.TypeAlias = OpenSessionResponse
 
@@ -461,21 +457,19 @@ class Order(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    WRITE_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
     AFTER_STEP_FIELD_NUMBER: builtins.int
-    write: builtins.int
-    """which replacement of the session this is, counted from 1; one"""
+    id: builtins.int
+    """a random number, the same in every copy of the request"""
     after_step: builtins.int
-    """that was done before is answered and not done again
-    the steps made before it; the session must have made as many,
-    """
+    """the steps made before it; the session must have made as many,"""
     def __init__(
         self,
         *,
-        write: builtins.int = ...,
+        id: builtins.int = ...,
         after_step: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["after_step", b"after_step", "write", b"write"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after_step", b"after_step", "id", b"id"]) -> None: ...
 
 Global___Order: typing_extensions.TypeAlias = Order
 
