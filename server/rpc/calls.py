@@ -125,7 +125,7 @@ class Outstanding:
         works, self._works = self._works, set()
         for work in works:
             work.close()
-        for request, session in list(self._requests.items()):
+        for request, session in reversed(list(self._requests.items())):  # who opens it, last
             _cancel(session, request)
         for frame, model in list(self._frames.items()):
             model.cancel_frame(frame)
