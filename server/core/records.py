@@ -47,9 +47,9 @@ class Record:
         self.records: Records | None = None
 
     def drop(self) -> None:
-        if self.records is not None:
-            self.records.remove(self)
-            self.records = None
+        assert self.records is not None, "dropped twice"
+        self.records.remove(self)
+        self.records = None
 
 
 class Found(NamedTuple):

@@ -77,8 +77,9 @@ class Answer:
 
     def drop(self) -> None:
         session, self.session, self.stepped = self.session, None, None
-        if session is not None and session.answers:
-            session.answers.remove(self)
+        assert session is not None
+        assert session.answers is not None, "dropped twice"
+        session.answers.remove(self)
 
     def again(self, step: Step) -> Stepped | RequestError:
         """The answer for somebody who asks for the step again."""
