@@ -75,7 +75,7 @@ class Session(Stepping):
         sent before; no array is copied. `with` closes it.
 
         Args:
-            idle_ttl_s: seconds without a request until the server ends it; None: the model's.
+            idle_ttl_s: seconds without a request until the server ends it; None: this session's.
         """
         answer = self._make(self._fork_call(idle_ttl_s))
         forked = Session(self._client, answer.session, self._timeout_s)

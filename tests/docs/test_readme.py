@@ -25,7 +25,7 @@ each_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
 )
 
-OWN_MODEL, FROM_PYTHON, WITH_TRITONCLIENT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+OWN_MODEL, FROM_PYTHON, GROUP, WITH_TRITONCLIENT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(snippet: str, address: str, directory: Path) -> str:
@@ -48,6 +48,12 @@ def test_both_clients_get_the_same_answer(vowels: str, tmp_path: Path) -> None:
     ours = run(FROM_PYTHON, vowels, tmp_path)
     theirs = run(WITH_TRITONCLIENT, vowels, tmp_path)
     assert ours.split() == [theirs.strip(), "20"]
+
+
+def test_a_thousand_sessions_step_with_one_call(vowels: str, tmp_path: Path) -> None:
+    shape = "\nprint(probabilities.shape)"
+    code = "import numpy as np\nimport rnnserve\n" + GROUP + shape
+    assert run(code, vowels, tmp_path).strip() == "(1000, 9)"
 
 
 def test_a_model_of_ones_own_lands_in_the_repository(tmp_path: Path) -> None:

@@ -609,8 +609,9 @@ class ForkRequest(google.protobuf.message.Message):
     IDLE_TTL_S_FIELD_NUMBER: builtins.int
     TOKEN_FIELD_NUMBER: builtins.int
     session_id: builtins.str
-    """as in OpenSession, all three"""
+    """as in OpenSession, both"""
     idle_ttl_s: builtins.float
+    """0: this session's"""
     token: builtins.str
     @property
     def session(self) -> Global___SessionKey: ...
@@ -1063,6 +1064,8 @@ Global___ResumeManyResponse: typing_extensions.TypeAlias = ResumeManyResponse
 
 @typing.final
 class CloseManyRequest(google.protobuf.message.Message):
+    """Closes them at once: what was asked of them before and has not run is refused."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: builtins.int
