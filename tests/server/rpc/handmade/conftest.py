@@ -6,13 +6,14 @@ another session shows in every later answer.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from server.repository.spec import ModelSpec, StateSpec, TensorSpec
+from server.repository.spec import ControlSpec, ModelSpec, StateSpec, TensorSpec
 from server.stubs.inference.model_config_pb2 import ModelConfig
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class NumpyEngine:
     def run(
         self, inputs: Mapping[str, Any], read: NDArray[np.int64], write: NDArray[np.int64]
     ) -> Arrays:
-        for tensor in self.spec.inputs:
+        for tensor in self.spec.fed:
             assert inputs[tensor.name].dtype == tensor.dtype
             assert inputs[tensor.name].flags.c_contiguous
             assert self.spec.max_batch_size == 0 or len(inputs[tensor.name]) == len(read)
@@ -80,7 +81,7 @@ def model(name: str, **changes: Any) -> ModelSpec:
     fields: dict[str, Any] = {
         "version": 1,
         "onnx_path": Path("none.onnx"),
-        "digest": "ab" * 32,
+        "digest": hashlib.sha256(name.encode()).hexdigest(),
         "max_batch_size": 8,
         "inputs": (tensor("x", "i8", (-1, -1, 2), time=1),),
         "outputs": (),
@@ -124,6 +125,13 @@ def alone(given: Arrays) -> Arrays:
 def mixed(given: Arrays) -> Arrays:
     half = given["half"] + given["bias"] + given["more"].astype(np.float16)
     return {"half": half, "odd": ~given["odd"], "number": given["number"] + 1, "y": half}
+
+
+def starts(given: Arrays) -> Arrays:
+    """Begins with its first timestep, whatever its state is."""
+    x, first = given["x"], given["first"][:, None]
+    h = fold(np.where(first, 1000, given["h"]), x)
+    return {"y": h, "h": h[:, -1]}
 
 
 def generate(given: Arrays) -> Arrays:
@@ -170,6 +178,14 @@ MODELS: list[tuple[ModelSpec, Function]] = [
             constants=(kept("bias", "f2", (2,)), kept("flags", "?", (3,))),
         ),
         mixed,
+    ),
+    (
+        model(
+            "starts",
+            outputs=(tensor("y", "i8", (-1, -1, 2), time=1),),
+            controls=(ControlSpec(tensor("first", "?", (-1,)), "start"),),
+        ),
+        starts,
     ),
     (
         model(

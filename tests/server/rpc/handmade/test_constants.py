@@ -87,7 +87,7 @@ async def test_the_answer_to_opening_describes_them(rig: Any) -> None:
         assert [tensor.name for tensor in message.states] == ["d"]
         assert not message.unbatched
     assert (described.max_batch_size, described.idle_ttl_s) == (8, 60)
-    assert described.model_digest == answer.model_digest == "ab" * 32
+    assert described.model_digest == answer.model_digest
 
 
 @pytest.mark.parametrize(
