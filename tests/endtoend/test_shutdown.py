@@ -75,7 +75,7 @@ def test_the_limit_holds_whoever_is_there(start: Any, repository: Any) -> None:
     server = start(repository, *ONE_BY_ONE, "--drain-limit-s", "1").wait_until_serving()
     with (
         ThreadPoolExecutor(1) as threads,
-        rnnserve.connect(server.grpc) as client,
+        rnnserve.connect(server.grpc, retries=None) as client,
     ):
         client.session("vowels").open()
         busy = client.session("vowels").open()
@@ -93,7 +93,7 @@ def test_a_second_signal_ends_it_at_once(start: Any, repository: Any) -> None:
     server = start(repository, *ONE_BY_ONE, "--drain-limit-s", "60").wait_until_serving()
     with (
         ThreadPoolExecutor(1) as threads,
-        rnnserve.connect(server.grpc) as client,
+        rnnserve.connect(server.grpc, retries=None) as client,
     ):
         session = client.session("vowels").open()
         answer = threads.submit(session.step, np.concatenate([LONG] * 10))

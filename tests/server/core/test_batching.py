@@ -19,7 +19,7 @@ from server.errors import StepFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 def who(job: Batch) -> list[Any]:

@@ -13,7 +13,7 @@ from server.errors import SessionClosed, StepFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 def test_cancel_while_queued_and_first(core: Core, initial: int) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from server.core.batch import Batch
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 MAX_WORKING_ROWS = 16  # four batches of four
 

@@ -9,6 +9,7 @@ import pytest
 
 from server.core.batch import Batch, Layout
 from server.core.controls import Control, number_of
+from server.core.frame import Frame, FrameRun
 from server.core.ledger import Limits
 from server.core.requests import Step, Write
 from server.core.scheduler import Scheduler
@@ -60,14 +61,14 @@ class Sessions:
         """The control inputs of all runs until nothing is left to do."""
         runs = []
         while (job := self.scheduler.next_job()) is not None:
-            if isinstance(job, Batch):
+            if isinstance(job, Batch | FrameRun):
                 inputs = job.inputs()
                 assert len(inputs["x"]) == job.size
                 runs.append({name: inputs[name] for name in ("start", "end", "ready", "id")})
             if fails:
                 self.scheduler.fail(job, StepFailed("no"), 0.0)
             else:
-                size = job.size if isinstance(job, Batch) else 1
+                size = job.size if isinstance(job, Batch | FrameRun) else 1
                 self.scheduler.complete(job, {"y": np.zeros(size)}, 0.0)
         self.scheduler.take_answers()
         return runs
@@ -206,3 +207,49 @@ def test_a_narrow_id_takes_the_low_bits(dtype: type, expected: int) -> None:
     control = Control("id", "id", np.dtype(dtype), (-1, 1))
     array = control.array(batch.entries, 1)
     assert (array.dtype, array.tolist()) == (np.dtype(dtype), [[expected]])
+
+
+# ---- frames -------------------------------------------------------------------------------------
+
+
+def framed(sessions: Sessions, *stand: Session, timesteps: int = 1) -> Frame:
+    frame = Frame(
+        inputs={"x": np.zeros((len(stand), timesteps), np.float32)},
+        slots=np.array([session.slot for session in stand]),
+        indices=np.zeros(len(stand), np.int64),
+        timesteps=timesteps,
+    )
+    sessions.scheduler.submit_frame(frame, 0.0)
+    return frame
+
+
+def test_a_frame_tells_the_same_of_its_sessions() -> None:
+    sessions = Sessions()
+    old, new = sessions.open(7), sessions.open(9)
+    sessions.step(old)
+    sessions.run()
+    framed(sessions, old, new)
+    [run] = sessions.run()
+    expected = {
+        "start": np.array([[0], [1]], np.int32),
+        "end": np.array([-1.5, -1.5], np.float32),
+        "ready": np.array([[True], [True]]),
+        "id": np.array([[7], [9]], np.uint64),
+    }
+    for name, array in expected.items():
+        assert run[name].dtype == array.dtype
+        np.testing.assert_array_equal(run[name], array)
+
+
+def test_start_is_true_in_the_first_piece_of_a_frame_alone() -> None:
+    sessions = Sessions()
+    session = sessions.open(7)
+    framed(sessions, session, timesteps=2 * CHUNK)
+    framed(sessions, session)
+    assert flags(sessions.run(), "start") == [[1], [0], [0]]
+
+
+def test_the_parts_of_a_frame_know_their_own_sessions() -> None:
+    sessions = Sessions()
+    framed(sessions, *[sessions.open(id) for id in range(10)])
+    assert flags(sessions.run(), "id") == [list(range(8)), [8, 9]]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.core.batch import Batch
-from server.errors import StepFailed
+from server.core.batch import Batch, ReadRows
+from server.errors import InternalError, StepFailed, StepForgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from server.core.batch import Job
+    from server.core.scheduler import Job
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 def fails_with(bad: Any) -> Callable[[Job], StepFailed | None]:
@@ -116,3 +116,17 @@ def test_pieces_whose_outputs_do_not_fit_together_fail_their_request_alone(
     assert "may not be cut" in str(core.result(bad))
     assert (long.step, core.values(long)) == (0, [initial])
     assert core.result(good).step == 1
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_states_of_a_step_that_cannot_be_read(core: Core, index: int) -> None:
+    """The step is made, which is said, and its outputs are remembered where it has a number."""
+    session = core.open()
+    step = core.step(session, [1], index=index, return_state=True)
+    core.run(lambda job: StepFailed("no") if isinstance(job, ReadRows) else None)
+    assert isinstance(core.result(step), InternalError)
+    assert "step 1 was made, but its states could not be read: no" in str(core.result(step))
+    assert (session.step, core.values(session)) == (1, [22])
+    again = core.step(session, [1], index=1)
+    found = core.result(again)
+    assert found.step == 1 if index else isinstance(found, StepForgotten)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from server.core import turns
 from server.core.requests import Done
 from server.errors import StepFailed, StepGap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 @pytest.mark.parametrize("value", [None, 50])
@@ -96,3 +97,37 @@ def test_a_new_session_has_its_own_writes(core: Core) -> None:
     core.write(second, 60, id=71)
     core.run()
     assert core.values(second) == [60]
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_copy_of_a_write_that_is_under_way(core: Core, running: bool) -> None:
+    session = core.open()
+    writes = [core.write(session, 30, id=7)]
+    if running:
+        core.begin()
+    writes.append(core.write(session, 30, id=7))
+    assert len(core.run()) == 1
+    assert [core.result(write) for write in writes] == [Done(0)] * 2
+
+
+def test_a_first_write_out_of_order_closes_the_session(core: Core) -> None:
+    session = core.open()
+    write = core.write(session, 30, id=7, after=3, start=True)
+    assert isinstance(core.result(write), StepGap)
+    assert session.closed
+
+
+def test_so_many_are_known_and_none_of_a_session_that_is_closed(
+    core: Core, monkeypatch: pytest.MonkeyPatch, initial: int
+) -> None:
+    monkeypatch.setattr(turns, "MAX_WRITES", 2)
+    session = core.open()
+    for id in range(1, 6):
+        core.write(session, None, id=id)
+    core.write(session, 30, id=4)
+    assert core.run() == []
+    core.write(session, 30, id=1)
+    core.run()
+    assert core.values(session) == [30]
+    core.close(session)
+    assert core.scheduler._turns._writes == {}

@@ -14,7 +14,7 @@ from server.errors import LimitReached, SessionClosed, StepFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 def test_a_step_answers_with_outputs_and_advances(

@@ -13,7 +13,7 @@ from server.errors import LimitReached, SessionExists, SessionExpired, SessionNo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Core = Any  # of conftest.py
+    Core = Any  # of driven.py
 
 
 def expire(core: Core, now_s: float) -> list[Any]:
