@@ -172,10 +172,11 @@ class Scheduler:
                 self._turns.done(session, States(arrays, session.step, session.fresh), now_s)
             case MoveOut():
                 making_room.moved(self.ledger, job, arrays)
-            case WriteRows(session, request):
-                self.ledger.commit(session, job.rows)
-                self._turns.written(session, request)
-                self._turns.done(session, Done(session.step), now_s)
+            case _:
+                assert isinstance(job, WriteRows)
+                self.ledger.commit(job.session, job.rows)
+                self._turns.written(job.session, job.request)
+                self._turns.done(job.session, Done(job.session.step), now_s)
 
     def fail(self, job: Job, error: RequestError, now_s: float) -> None:
         """The engine could not do `job`: every session is as it was. A batch of several sessions is

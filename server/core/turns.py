@@ -212,6 +212,7 @@ class Turns:
             self._writes[session] = session.step, (*known[-MAX_WRITES:], write.id)
         if write.step is not None:
             session.step = write.step
+            self._writes.pop(session, None)
             self._remembered.forget(session)
 
     def _join(self, lane: Hashable, session: Session) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rnnserve.v1 import session_pb2 as pb
+from server.core.requests import Write
 from server.errors import InvalidRequest, LimitReached, RequestError, SessionNotFound
 from server.rpc.beginnings import new_session, opened_before
 from server.rpc.frames import encode_errors, numbers_of, steps_column
 from server.rpc.handles import MAX_IN_FRAMES
 from server.rpc.signature import opened
+from server.rpc.states import decode_constants, to_write
 from server.serving import home_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from server.core.requests import Arrays
     from server.core.session import Session
     from server.rpc.handles import Handles
-    from server.serving import ServedModel, Serving
+    from server.serving import Serving
 
 AT_ONCE = 512  # sessions, before others get their turn
 
@@ -27,7 +30,8 @@ def open_many(
 ) -> Generator[None, None, pb.OpenManyResponse]:
     """All of them or none, some at a time. Raises what opening one raises, and InvalidRequest."""
     model = serving.model(message.open.model_name, message.open.model_version)
-    _check(model, message)
+    _check(message)
+    constants = decode_constants(model, 1, message.open.constants)
     numbers = _free_numbers(handles, first, message.count)
     if message.count > serving.sessions.max_sessions:
         raise LimitReached(
@@ -43,6 +47,7 @@ def open_many(
             if session is None:
                 session = new_session(serving, model, one, 1)
                 new.append(session)
+                _give(session, constants)
             sessions.append(session)
             if index % AT_ONCE == AT_ONCE - 1:
                 yield
@@ -105,18 +110,21 @@ def close_many(handles: Handles, column: bytes) -> Generator[None, None, pb.Clos
     return pb.CloseManyResponse(closed=closed)
 
 
-def _check(model: ServedModel, message: pb.OpenManyRequest) -> None:
+def _check(message: pb.OpenManyRequest) -> None:
     asked = message.open
-    special = asked.initial_state or asked.constants or asked.HasField("states_of")
-    if asked.batch_size > 1 or special:
+    if asked.batch_size > 1 or asked.initial_state or asked.HasField("states_of"):
         raise InvalidRequest(
             "sessions that are opened together have one row and the model's initial state: "
-            "expected no batch_size, initial_state, constants or states_of"
+            "expected no batch_size, initial_state or states_of"
         )
-    if model.constants:
-        raise InvalidRequest(
-            f"sessions of model '{model.spec.name}' need constants: open them one by one"
-        )
+
+
+def _give(session: Session, constants: Arrays) -> None:
+    """The constants, before anything else. Raises LimitReached."""
+    if constants:
+        session.constants = constants
+        write = Write(states=to_write(session, None), initial=True, start=True)
+        session.home.submit(session, write)
 
 
 def _numbered(message: pb.OpenSessionRequest, index: int) -> pb.OpenSessionRequest:

@@ -968,7 +968,7 @@ Global___FrameError: typing_extensions.TypeAlias = FrameError
 @typing.final
 class OpenManyRequest(google.protobuf.message.Message):
     """Opens `count` sessions alike, by the numbers `StreamRequest.session` and those that follow it: all
-    of them, or none. They begin with the model's initial state.
+    of them, or none. They begin with the model's initial state and the same constants.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

@@ -156,3 +156,18 @@ async def test_forks_in_one_frame_with_their_source(rig: Any) -> None:
         await rig.sessions.CloseSession(pb.CloseSessionRequest(session=key))
     assert all_rows_are_free(rig, "decoder")
     await stream.end()
+
+
+async def test_many_sessions_with_the_same_constants(rig: Any) -> None:
+    """What is sent right behind is done with them."""
+    stream = Stream(rig)
+    gain = rig.tensor("gain", GAINS[:1])
+    opened = await stream.open_many(1, COUNT, "decoder", constants=[gain])
+    assert len(opened.sessions) == COUNT
+    d = np.ones((COUNT, 2), np.int64)
+    for _ in range(2):
+        got = await stream.frame(range(1, COUNT + 1), X)
+        for time in range(X.shape[1]):
+            d = 3 * d + X[:, time] * GAINS[0]
+        assert (got.outputs["y"] == d).all()
+    await stream.end()
