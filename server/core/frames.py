@@ -79,7 +79,7 @@ class Frames:
         closed = (phases == Phase.CLOSED) | (phases == Phase.CLOSING)
         idle = ((phases == Phase.IDLE) | (phases == Phase.FRAMED)) & (table.aside[slots] == 0)
         positions = np.flatnonzero(sound)
-        self._ledger.owe_several(int(idle.sum()), frame.nbytes)
+        self._ledger.owe_frame(int(idle.sum()), frame.nbytes)
         frame.arrived_s = now_s
         frame.queue = positions[idle]
         frame.enlisted = len(frame.queue)
@@ -253,13 +253,17 @@ class Frames:
         self._ledger.rows.give_back(run.write.tolist())
         if run.size == 1:
             return self._refused(run.parts[0], error)
+        released = []
         for part in reversed(run.parts):
             frame = part.frame
+            if frame.cancelled:
+                released.append(self._refused(part, SessionClosed("cancelled")))
+                continue
             frame.queue = np.concatenate([part.positions, frame.queue])
             frame.at_once = max(1, len(part.positions) // 2)
             if frame not in self._queue:
                 self._queue.appendleft(frame)
-        return _NONE
+        return np.concatenate([_NONE, *released])
 
     def _give_back(self, run: FrameRun, working: Working | None) -> None:
         """The rows that the run has read and that belong to no session."""

@@ -42,6 +42,11 @@ class Limits:
     max_remembered_bytes: int = 2**28
 
     @property
+    def max_pending_in_frames(self) -> int:
+        """Frames leave room for those who come with single requests."""
+        return max(1, self.max_pending * 3 // 4)
+
+    @property
     def max_working_rows(self) -> int:
         return MAX_WORKING_BATCHES * self.max_batch_size
 
@@ -157,11 +162,14 @@ class Ledger:
                 "their answers before sending more",
                 retry_after_s=0.1,
             )
-        self.owe_several(1, request.nbytes)
+        self._owe(1, request.nbytes, self.limits.max_pending)
 
-    def owe_several(self, count: int, nbytes: int) -> None:
-        """So many requests have come in, which carry so many bytes. Raises LimitReached."""
-        if self.pending + count > self.limits.max_pending:
+    def owe_frame(self, count: int, nbytes: int) -> None:
+        """So many steps have come in by a frame. Raises LimitReached."""
+        self._owe(count, nbytes, self.limits.max_pending_in_frames)
+
+    def _owe(self, count: int, nbytes: int, most: int) -> None:
+        if self.pending + count > most:
             raise LimitReached(f"{self.pending} requests wait already; try again later")
         if self.pending_bytes + nbytes > max(self.limits.max_pending_bytes, nbytes):
             raise LimitReached(

@@ -8,7 +8,7 @@ import numpy as np
 
 from server.core.frame import Part
 from server.core.records import hash_rows
-from server.core.remembered import conflict
+from server.core.remembered import conflict, forgotten, gap
 from server.errors import RequestError
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ class Outcomes:
 
     def settle_known(self, frame: Frame, positions: Ints) -> None:
         """Steps that are not their session's next ones: answered before, or out of order."""
+        expected = self._table.step[frame.slots[positions]] + 1
+        ahead = frame.indices[positions] > expected
+        for position, next_index in zip(positions[ahead], expected[ahead], strict=True):
+            frame.put_error(int(position), gap(int(frame.indices[position]), int(next_index)))
+        if ahead.all():
+            return
+        positions = positions[~ahead]
         slots, indices = frame.slots[positions], frame.indices[positions]
         hashes = hash_rows(
             {n: array[positions] for n, array in frame.inputs.items()}, len(positions)
@@ -52,12 +59,13 @@ class Outcomes:
             self._settle_one(frame, int(position))
 
     def _settle_one(self, frame: Frame, position: int) -> None:
+        """A step that was committed, and stands in no record."""
         session = self._table.sessions[frame.slots[position]]
         assert session is not None
-        step = frame.single(position)
-        result = self._remembered.find(session, step)
-        assert result is not None
-        self.settle(frame, position, result)
+        known = None
+        if session.answers:
+            known = self._remembered.find_single(session, frame.single(position))
+        self.settle(frame, position, known or forgotten(int(frame.indices[position])))
 
     def settle(self, frame: Frame, position: int, result: Stepped | RequestError) -> None:
         """The outcome of a step of the frame that was run by itself, or has been before."""

@@ -6,7 +6,6 @@ of its places, where the one before that stands. So nothing is made or kept for 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +28,21 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64  # frames of a session that can be asked for again
 _UNKNOWN = 0
+_BLOCK = 4096  # words that are weighed at a time
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _scattered(count: int) -> NDArray[np.uint64]:
+    """Odd numbers, a product with one of which loses nothing: those of SplitMix64 (Steele, Lea and
+    Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+    """
+    z = np.arange(1, count + 1, dtype=np.uint64) * _FACTOR
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) | np.uint64(1)
+
+
+_WEIGHTS = _scattered(_BLOCK)
 
 
 class Record:
@@ -83,10 +97,12 @@ class Records:
         numbers, places = self._table.record[slots], self._table.place[slots]
         sought = np.arange(len(slots))
         for _ in range(MAX_DEPTH):
+            if not len(sought):
+                return
             left = []
-            for number in np.unique(numbers[sought]):
-                which = sought[numbers[sought] == number]
-                record = self._by_number.get(int(number))
+            order = sought[np.argsort(numbers[sought], kind="stable")]
+            for which in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+                record = self._by_number.get(int(numbers[which[0]]))
                 if record is None:
                     continue
                 at = places[which]
@@ -95,9 +111,7 @@ class Records:
                     yield Found(which[hit], record, at[hit].astype(np.int64))
                 numbers[which], places[which] = record.previous[at], record.previous_place[at]
                 left.append(which[~hit])
-            if not left:
-                return
-            sought = np.sort(np.concatenate(left))
+            sought = np.concatenate([*left, sought[:0]])
 
     def find_one(self, slot: int, step: Step) -> Stepped | RequestError | None:
         """The answer to one step of one session, which comes outside of a frame now."""
@@ -132,13 +146,8 @@ def hash_rows(inputs: Arrays, count: int) -> NDArray[np.uint64]:
         if odd := length % 4:
             raw = np.pad(raw, ((0, 0), (0, 4 - odd)))
         words = raw.view(np.uint32)
-        total = total * np.uint64(31) + words @ _weights(words.shape[1]) + np.uint64(length)
+        for start in range(0, words.shape[1], _BLOCK):
+            block = words[:, start : start + _BLOCK]
+            total = total * _FACTOR + block @ _WEIGHTS[: block.shape[1]]
+        total = total * _FACTOR + np.uint64(length)
     return total
-
-
-@lru_cache(maxsize=64)
-def _weights(count: int) -> NDArray[np.uint64]:
-    """Odd numbers: a product with one of them loses nothing."""
-    return np.random.default_rng(count).integers(0, 2**63, count, np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)

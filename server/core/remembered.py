@@ -47,19 +47,25 @@ class Shelf:
         self._oldest_first.append(kept)
         self.nbytes += kept.nbytes
         while self.nbytes > self.max_bytes:
-            self.drop(self._oldest_first[0])
-            self._oldest_first.popleft()
-            self._dropped -= 1
+            oldest = self._oldest_first.popleft()
+            if oldest.nbytes:
+                self._let_go(oldest)
+            else:
+                self._dropped -= 1
         if self._dropped > 1000 + len(self._oldest_first) // 2:
             self._oldest_first = deque(each for each in self._oldest_first if each.nbytes)
             self._dropped = 0
 
     def drop(self, kept: Kept) -> None:
+        """Before its time comes."""
         if kept.nbytes:
-            self.nbytes -= kept.nbytes
-            kept.drop()
-            kept.nbytes = 0
-        self._dropped += 1
+            self._let_go(kept)
+            self._dropped += 1
+
+    def _let_go(self, kept: Kept) -> None:
+        self.nbytes -= kept.nbytes
+        kept.drop()
+        kept.nbytes = 0
 
 
 class Answer:
@@ -138,10 +144,18 @@ class Remembered:
             return None
         if step.index > next_index:
             return gap(step.index, next_index)
+        return (
+            self.find_single(session, step)
+            or self._records.find_one(session.slot, step)
+            or forgotten(step.index)
+        )
+
+    def find_single(self, session: Session, step: Step) -> Stepped | RequestError | None:
+        """The same, of a step that was answered outside of frames; None if it is not known."""
         for answer in session.answers or ():
             if answer.index == step.index:
                 return answer.again(step)
-        return self._records.find_one(session.slot, step) or forgotten(step.index)
+        return None
 
 
 def fingerprint(step: Step) -> int:

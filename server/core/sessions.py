@@ -102,7 +102,7 @@ class Sessions:
         if self._by_id.get(session.id) is session:
             del self._by_id[session.id]
             if session.answers:
-                self._last_answers[session.id] = tuple(session.answers)
+                self._last_answers[session.id] = session.answers  # the list itself: drops leave it
                 if len(self._last_answers) > MAX_TOMBSTONES:
                     self._last_answers.popitem(last=False)
 

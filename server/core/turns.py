@@ -209,7 +209,7 @@ class Turns:
         if write.id:
             step, ids = self._writes.get(session, _NO_WRITES)
             known = ids if step == session.step else ()
-            self._writes[session] = session.step, (*known[-MAX_WRITES:], write.id)
+            self._writes[session] = session.step, (*known[1 - MAX_WRITES :], write.id)
         if write.step is not None:
             session.step = write.step
             self._writes.pop(session, None)

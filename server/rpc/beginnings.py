@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from server.core.requests import Done, Touch, Write
-from server.errors import InvalidRequest
+from server.errors import InvalidRequest, SnapshotRefused
 from server.rpc.actions import Action, encoder
 from server.rpc.handover import Source
 from server.rpc.signature import opened
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from server.core.session import Session
     from server.serving import ServedModel, Serving
 
+MAX_ID_BYTES = 256
 MAX_TOKEN_BYTES = 64
 TOKEN_BYTES = 18  # of ours
 
@@ -83,6 +84,8 @@ def restore(serving: Serving, message: pb.RestoreRequest) -> Action:
     if (before := opened_before(serving, model, message, contents.batch_size)) is not None:
         return _action(before, Touch())
     states = decode_states(model, contents.batch_size, contents.states)
+    if states is None and model.states and not contents.fresh:
+        raise SnapshotRefused("the snapshot is damaged: it has no states")
     constants = decode_constants(model, contents.batch_size, contents.constants)
     session = new_session(serving, model, message, contents.batch_size)
     session.constants = constants or None
@@ -122,6 +125,8 @@ def new_session(
     idle_ttl_s: float | None = None,
 ) -> Session:
     """Raises InvalidRequest, ShuttingDown, SessionExists, LimitReached."""
+    if len(message.session_id.encode()) > MAX_ID_BYTES:
+        raise InvalidRequest(f"session_id: expected at most {MAX_ID_BYTES} bytes")
     if not 0 <= message.idle_ttl_s < math.inf:
         raise InvalidRequest(
             "idle_ttl_s must be a finite number of seconds, or 0 for the model's own, "

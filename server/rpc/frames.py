@@ -36,6 +36,11 @@ def decode_frame(handles: Handles, message: pb.Frame) -> tuple[ServedModel, Fram
         raise InvalidRequest(
             f"model '{model.spec.name}' has no batch axis: its sessions cannot step in frames"
         )
+    largest = model.scheduler.limits.max_pending_in_frames
+    if len(numbers) > largest:
+        raise InvalidRequest(
+            f"a frame may hold {largest} sessions on this server, got {len(numbers)}: send several"
+        )
     inputs = read_inputs(model, message.inputs, len(numbers))
     if inputs.batch_size not in (0, len(numbers)):
         raise InvalidRequest(
@@ -49,8 +54,10 @@ def decode_frame(handles: Handles, message: pb.Frame) -> tuple[ServedModel, Fram
         shapes=inputs.shapes,
         nbytes=inputs.nbytes,
     )
+    never_given = InvalidRequest("this stream has no such session; open or resume it first")
     for position in np.flatnonzero(gone).tolist():
-        frame.errors[position] = _why(handles, int(numbers[position]))
+        number = int(numbers[position])
+        frame.errors[position] = _why(handles, number) if number in handles else never_given
     return model, frame
 
 
@@ -76,8 +83,9 @@ def encode_frame(model: ServedModel, framed: Framed, sequences: bool) -> pb.Fram
 
 
 def encode_errors(errors: Mapping[int, Exception]) -> list[pb.FrameError]:
+    encoded = {id(error): encode_error(error) for error in dict.fromkeys(errors.values())}
     return [
-        pb.FrameError(position=position, error=encode_error(errors[position]))
+        pb.FrameError(position=position, error=encoded[id(errors[position])])
         for position in sorted(errors)
     ]
 

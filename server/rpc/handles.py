@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from server.serving import ServedModel, Serving
 
 MAX_IN_FRAMES = 2**22  # numbers below this can stand in frames: their columns are arrays
-NO_MODEL = -1
+NO_MODEL = 0
 
 
 class Found(NamedTuple):
@@ -32,20 +32,25 @@ class Handles:
         self._serving = serving
         self._sessions: dict[int, Session] = {}
         self._models: list[ServedModel] = []
-        # By number: the place in `_models`, the slot, and its generation at that time.
-        self._columns = np.full((3, 0), NO_MODEL, np.int64)
+        # By number: the place in `_models`, from 1, the slot, and its generation at that time. The
+        # system commits pages of zeros when they are first written.
+        self._columns = np.zeros((3, 0), np.int64)
 
     def put(self, number: int, session: Session) -> None:
         self._sessions[number] = session
         if number < MAX_IN_FRAMES and not session.closed:
             if number >= self._columns.shape[1]:
                 size = min(MAX_IN_FRAMES, max(number + 1, 2 * self._columns.shape[1], 64))
-                wider = np.full((3, size), NO_MODEL, np.int64)
+                wider = np.zeros((3, size), np.int64)
                 wider[:, : self._columns.shape[1]] = self._columns
                 self._columns = wider
             slot = session.slot
             generation = int(session.table.generation[slot])
             self._columns[:, number] = self._place(home_of(session)), slot, generation
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the number was given, to a session that may have ended."""
+        return number in self._sessions
 
     def get(self, number: int) -> Session:
         """Raises InvalidRequest for a number that was not given, and what finding a session by its
@@ -80,7 +85,7 @@ class Handles:
         """All of them, without a look at any. Raises InvalidRequest where there is none at all, or
         they are of different models.
         """
-        columns = np.full((3, len(numbers)), NO_MODEL, np.int64)
+        columns = np.zeros((3, len(numbers)), np.int64)
         known = numbers < self._columns.shape[1]
         columns[:, known] = self._columns[:, numbers[known]]
         places, slots, generations = columns
@@ -90,11 +95,11 @@ class Handles:
         place = places[there][0]
         if (places[there] != place).any():
             raise InvalidRequest("all sessions of a frame must be of one model")
-        model = self._models[place]
+        model = self._models[place - 1]
         current = model.table.generation[np.where(there, slots, 0)]
         return Found(model, slots, ~there | (current != generations))
 
     def _place(self, model: ServedModel) -> int:
         if model not in self._models:
             self._models.append(model)
-        return self._models.index(model)
+        return self._models.index(model) + 1

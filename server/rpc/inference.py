@@ -15,6 +15,7 @@ from server.stubs.inference import grpc_service_pb2 as pb
 if TYPE_CHECKING:
     from server.core.requests import Result
     from server.core.session import Session
+    from server.rpc.handover import Source
     from server.rpc.replies import Slot
     from server.serving import Serving
 
@@ -34,14 +35,8 @@ class Inference:
             self._model, request, goes_on.batch_size if goes_on else None
         )
         self._batch_size = inputs.batch_size
-        self.source = sequences.source_of(
-            serving, self._model, self._sequence, inputs.batch_size or 1
-        )
-        if self.source and not self._constants:
-            self._constants = self.source.constants or {}
-        if self._model.constants:
-            names = [tensor.name for tensor in request.inputs]
-            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
+        self.source: Source | None = None
+        self.known: Stepped | RequestError | None = None
         self.step = Step(
             inputs=inputs.arrays,
             timesteps=inputs.timesteps,
@@ -50,10 +45,22 @@ class Inference:
             start=self._sequence.start,
             end=self._sequence.end,
             index=self._sequence.step,
+            begins_with=sequences.beginning(self._sequence, self._constants),
         )
-        self.known: Stepped | RequestError | None = None
-        if self._sequence.step and not self.source:
+        if self._sequence.step:
             self._look_for_the_same()
+        if self._sequence.start and self.known is None:
+            self._find_source()
+        if self._model.constants:
+            names = [tensor.name for tensor in request.inputs]
+            sequences.check_constants(self._model, self._sequence, goes_on, self._constants, names)
+
+    def _find_source(self) -> None:
+        self.source = sequences.source_of(
+            self._serving, self._model, self._sequence, self._batch_size or 1
+        )
+        if self.source and not self._constants:
+            self._constants = self.source.constants or {}
 
     def _look_for_the_same(self) -> None:
         """A numbered request may have come before: it belongs to the sequence that it has begun
@@ -96,27 +103,31 @@ class InferenceStream:
     ) -> None:
         """Begin one inference; its answer, or error, goes to `slot`."""
         try:
-            inference = Inference(self._serving, request)
-            if inference.known is not None:
-                return slot.fill(_answer(request.id, inference, inference.known))
-            self.outstanding.submit(
-                inference.session(),
-                inference.step,
-                lambda result: slot.fill(_answer(request.id, inference, result)),
-                inference.source,
-            )
+            self.begin(request, slot)
         except Exception as error:
-            slot.fill(_failed(request.id, error))
+            slot.fill(failed(request.id, error))
+
+    def begin(self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]) -> None:
+        """The same, but what cannot begin is raised."""
+        inference = Inference(self._serving, request)
+        if inference.known is not None:
+            return slot.fill(_answer(request.id, inference, inference.known))
+        self.outstanding.submit(
+            inference.session(),
+            inference.step,
+            lambda result: slot.fill(_answer(request.id, inference, result)),
+            inference.source,
+        )
 
 
 def _answer(request_id: str, inference: Inference, result: Any) -> pb.ModelStreamInferResponse:
     try:
         return pb.ModelStreamInferResponse(infer_response=inference.encode(result))
     except Exception as error:
-        return _failed(request_id, error)
+        return failed(request_id, error)
 
 
-def _failed(request_id: str, error: Exception) -> pb.ModelStreamInferResponse:
+def failed(request_id: str, error: Exception) -> pb.ModelStreamInferResponse:
     return pb.ModelStreamInferResponse(
         error_message=str(expected(error)), infer_response=pb.ModelInferResponse(id=request_id)
     )

@@ -32,12 +32,7 @@ def open_many(
     model = serving.model(message.open.model_name, message.open.model_version)
     _check(message)
     constants = decode_constants(model, 1, message.open.constants)
-    numbers = _free_numbers(handles, first, message.count)
-    if message.count > serving.sessions.max_sessions:
-        raise LimitReached(
-            f"{message.count} sessions are more than this server takes, "
-            f"{serving.sessions.max_sessions}"
-        )
+    numbers = _free_numbers(handles, first, message.count, serving.sessions.max_sessions)
     sessions: list[Session] = []
     new: list[Session] = []
     try:
@@ -64,13 +59,17 @@ def open_many(
 
 def resume_many(
     serving: Serving, handles: Handles, first: int, keys: Sequence[pb.SessionKey]
-) -> pb.ResumeManyResponse:
-    """Raises InvalidRequest, and what resuming one raises where none of them is there."""
-    numbers = _free_numbers(handles, first, len(keys))
+) -> Generator[None, None, pb.ResumeManyResponse]:
+    """Some at a time. Raises InvalidRequest, and what resuming one raises where none of them is
+    there.
+    """
+    numbers = _free_numbers(handles, first, len(keys), serving.sessions.max_sessions)
     steps: list[int] = []
     errors: dict[int, Exception] = {}
     found: list[tuple[int, Session]] = []
     for position, (number, key) in enumerate(zip(numbers, keys, strict=True)):
+        if position % AT_ONCE == AT_ONCE - 1:
+            yield
         try:
             session = serving.sessions.get(key.session_id, key.token)
         except RequestError as error:
@@ -136,13 +135,15 @@ def _numbered(message: pb.OpenSessionRequest, index: int) -> pb.OpenSessionReque
     return one
 
 
-def _free_numbers(handles: Handles, first: int, count: int) -> Iterable[int]:
-    """Raises InvalidRequest."""
+def _free_numbers(handles: Handles, first: int, count: int, at_most: int) -> Iterable[int]:
+    """Raises InvalidRequest or LimitReached."""
     if not 0 < count <= MAX_IN_FRAMES - first:
         raise InvalidRequest(
             f"expected at least one session, with numbers below {MAX_IN_FRAMES}, got {count} from "
             f"{first} on"
         )
+    if count > at_most:
+        raise LimitReached(f"{count} sessions are more than this server takes, {at_most}")
     numbers = range(first, first + count)
     for number in numbers:
         handles.must_be_free(number)

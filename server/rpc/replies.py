@@ -56,7 +56,7 @@ class Replies(Generic[M]):
                 self._no_more = True
                 self._wake()
         except* Exception as failed:
-            log.warning("could not write to a stream", reason=repr(failed.exceptions[0]))
+            log.info("could not write to a stream", reason=repr(failed.exceptions[0]))
 
     def filled(self, slot: Slot[M], message: M) -> None:
         """The answer for `slot` is there."""

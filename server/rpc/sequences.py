@@ -15,7 +15,7 @@ from server.rpc.handover import Source
 from server.rpc.tensors import missing_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Hashable, Iterator, Mapping
 
     from server.core.requests import Arrays
     from server.core.session import Session
@@ -28,6 +28,7 @@ IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
 RESERVED_PREFIX = "triton_"
 STATES_OF = "rnnserve_states_of"
 STEP = "rnnserve_step"
+MAX_ID_BYTES = 256
 MAX_DIGITS = 20  # of an id that may be a number of 64 bits
 
 
@@ -70,6 +71,8 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
     for name, parameter in parameters.items():
         if name == "sequence_id":
             id = _value(name, parameter, "int64_param", "uint64_param", "string_param")
+            if isinstance(id, str) and len(id.encode()) > MAX_ID_BYTES:
+                raise InvalidRequest(f"sequence_id: expected at most {MAX_ID_BYTES} bytes")
         elif name in flags:
             flags[name] = _value(name, parameter, "bool_param")
         elif name == STATES_OF:
@@ -138,10 +141,20 @@ def session_of(
     return session
 
 
+def beginning(sequence: Sequence, constants: Arrays) -> Hashable:
+    """What a sequence begins with beside its first inputs."""
+    if not sequence.start or not (sequence.states_of or constants):
+        return ()
+    arrays = tuple((name, constants[name].tobytes()) for name in sorted(constants))
+    return sequence.states_of, arrays
+
+
 def last_answer(
     serving: Serving, model: ServedModel, sequence: Sequence, step: Step
 ) -> Stepped | RequestError | None:
     """The answer to a numbered step that has come before and has ended its sequence."""
+    if sequence.start and not sequence.end:
+        return None  # a new sequence, whatever the one before has begun with
     key = SequenceId(model.spec.name, model.spec.version, sequence.id)
     for answer in serving.sessions.last_answers(key):
         if answer.index == sequence.step:
@@ -155,8 +168,8 @@ def has_begun_with(session: Session, step: Step) -> bool:
     """Whether the sequence is still at its first step, and that was this very one: then it makes no
     difference whether it begins once or twice.
     """
-    first = session.pending[0] if session.pending else None
-    if session.step == 0 and isinstance(first, Step):
+    first = next((each for each in session.pending or () if isinstance(each, Step)), None)
+    if session.step == 0 and first is not None:
         return first.index == 1 and fingerprint(first) == fingerprint(step)
     answers = (session.answers or ()) if session.step == 1 else ()
     return any(isinstance(answer.again(step), Stepped) for answer in answers)
@@ -170,19 +183,28 @@ def source_of(
     """
     if not sequence.states_of:
         return None
+    for key in sources_of(serving, sequence):
+        session = serving.sessions.find(key)
+        if session is None:
+            continue
+        if session.id == (model.spec.name, model.spec.version, sequence.id):
+            raise InvalidRequest(f"sequence {key.id} cannot begin with its own states")
+        return Source(session, model, batch_size, {})
+    name, _, text = sequence.states_of.partition("/")
+    raise SessionNotFound(
+        f"no sequence '{text}' of model '{name}' whose states another one could begin with"
+    )
+
+
+def sources_of(serving: Serving, sequence: Sequence) -> Iterator[SequenceId]:
+    """Those that `states_of` may mean, in the order in which they are looked for. Raises
+    ModelNotFound.
+    """
     name, _, text = sequence.states_of.partition("/")
     is_number = text.removeprefix("-").isdecimal() and len(text) <= MAX_DIGITS
     for version in reversed(serving.versions(name)):
         for id in (int(text), text) if is_number else (text,):
-            session = serving.sessions.find(SequenceId(name, version, id))
-            if session is None:
-                continue
-            if session.id == (model.spec.name, model.spec.version, sequence.id):
-                raise InvalidRequest(f"sequence {id} cannot begin with its own states")
-            return Source(session, model, batch_size, {})
-    raise SessionNotFound(
-        f"no sequence '{text}' of model '{name}' whose states another one could begin with"
-    )
+            yield SequenceId(name, version, id)
 
 
 def check_constants(

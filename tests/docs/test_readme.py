@@ -25,7 +25,8 @@ each_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
 )
 
-OWN_MODEL, FROM_PYTHON, GROUP, WITH_TRITONCLIENT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+OWN_MODEL, FROM_PYTHON, GROUP, WITH_TRITONCLIENT = SNIPPETS
 
 
 def run(snippet: str, address: str, directory: Path) -> str:

@@ -60,6 +60,7 @@ class Machine(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.by_request: dict[Any, Asked] = {}
         self.silent: set[Request] = set()
+        self.recounted: set[Session] = set()  # whose steps were counted anew
         self.sent: list[SentFrame] = []
         for batch_size in batch_sizes:
             self.open(batch_size, float("inf"))
@@ -119,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         ledger = self.core.ledger
         return (
             len(session.pending or ()) == MAX_PENDING_PER_SESSION
-            or ledger.pending + count > MAX_PENDING
+            or ledger.pending + count > ledger.limits.max_pending_in_frames
             or (ledger.limits.max_pending_bytes == LITTLE and ledger.pending_bytes > 0)
         )
 

@@ -128,7 +128,9 @@ class SessionRules(Machine):
     def write(self, data: Any, value: int | None, initial: bool, number: Any, **how: Any) -> None:
         client = self.draw(data)
         session, how = client.session, {"initial": initial, "step": how["step"], **how}
-        if number is not None:
+        if how["step"] is not None:  # as a session that is restored: later writes say no place
+            self.recounted.add(session)
+        if number is not None and session not in self.recounted:
             how["id"] = number
             how["after"] += client.next_step - 1
         self.send(client, "write", lambda: self.core.write(session, value, **how), value=value)

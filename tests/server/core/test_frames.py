@@ -200,10 +200,11 @@ def test_a_session_of_several_rows_has_no_place_in_a_frame(core: Core) -> None:
     core.check()
 
 
-@pytest.mark.parametrize("limits", [{"max_pending": 2}, {"max_pending_bytes": 20}])
+@pytest.mark.parametrize("limits", [{"max_pending": 3}, {"max_pending_bytes": 20}])
 def test_a_frame_that_is_too_much_is_refused_whole(
     make_core: type[Core], limits: dict[str, int]
 ) -> None:
+    """Frames may fill three quarters of what may wait."""
     core = make_core(**limits)
     sessions = [core.open() for _ in range(3)]
     core.step(sessions[0], [1])

@@ -8,8 +8,10 @@ three types and fails on demand, "affine" has no state.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,8 +27,10 @@ from server.core.requests import Read
 from server.engine.engine import Engine
 from server.repository.load import load
 from server.rpc.calls import begin
+from server.rpc.inference import InferenceStream
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
+from server.rpc.session_stream import SessionStream
 from server.serving import ServedModel, Serving, limits_of
 from server.stubs.inference import grpc_service_pb2 as oip
 from server.stubs.inference import grpc_service_pb2_grpc as oip_grpc
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
     from server.repository.spec import ModelSpec
 
+TRANSPORT = os.environ.get("RNNSERVE_TEST_TRANSPORT", "grpcio")  # or http2, native
+MAX_MESSAGE_BYTES = 4 * 2**20  # of a message: grpcio's own
 LIMITS = LimitsConfig(max_sessions=50, max_pending_per_session=32, max_chunk=4)
 
 FOLD_CONFIG = """\
@@ -344,6 +350,30 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
     ]
 
 
+def _server(serving: Serving, max_open: int) -> Any:
+    """With both services, over the transport that the environment names."""
+    sessions, inference = SessionService(serving, max_open), InferenceService(serving, max_open)
+    if TRANSPORT == "http2":
+        from server.http2.server import Http2Server
+        from server.http2.streaming import stream_methods
+
+        server = Http2Server(MAX_MESSAGE_BYTES)
+        server.add_methods([*sessions.unary(), *inference.unary()])
+        streams = partial(SessionStream, serving), partial(InferenceStream, serving)
+        server.add_streams(stream_methods(*streams, max_open))
+        return server
+    behind = grpc.aio.server()
+    pb_grpc.add_SessionServiceServicer_to_server(sessions, behind)
+    oip_grpc.add_GRPCInferenceServiceServicer_to_server(inference, behind)
+    if TRANSPORT == "native":
+        from server.native import NativeServer
+
+        front = NativeServer(behind, MAX_MESSAGE_BYTES)
+        front.add_methods([*sessions.unary(), *inference.unary()])
+        return front
+    return behind
+
+
 @pytest.fixture
 async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any]:
     """Starts servers and takes them down: with other limits if asked, and with the engine of the
@@ -360,12 +390,7 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
             own_thread = True if spec.name in held else None
             core = limits_of(spec, changed)
             serving.add(ServedModel(spec, used, core, serving.closed, own_thread=own_thread))
-        server = grpc.aio.server()
-        open_requests = changed.max_pending_per_session
-        pb_grpc.add_SessionServiceServicer_to_server(SessionService(serving, open_requests), server)
-        oip_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(serving, open_requests), server
-        )
+        server = _server(serving, changed.max_pending_per_session)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         serving.started = True

@@ -118,7 +118,7 @@ async def test_the_sessions_that_there_are_make_their_steps(rig: Any) -> None:
     stream = await open_stream(rig)
     got = await stream.frame([0, 7, 2, 2**22 + 1, 3], np.concatenate([X, X[:1]]))
     assert got.kinds == {1: "InvalidRequest", 3: "InvalidRequest"}
-    assert got.errors[1].message.startswith("this stream has no session 7")
+    assert got.errors[1].message.startswith("this stream has no such session")
     assert got.steps == [1, 0, 1, 0, 1]
     expected = rig.fold(np.concatenate([X, X[:1]]))[:, -1]
     assert (got.outputs["y"][[0, 2, 4]] == expected[[0, 2, 4]]).all()

@@ -114,7 +114,7 @@ async def test_bytes_of_a_model(make_rig: Any) -> None:
     assert all_rows_are_free(rig)
 
 
-@pytest.mark.parametrize("limits", [{"max_pending": 8}, {"max_pending_bytes": 8 * 48}])
+@pytest.mark.parametrize("limits", [{"max_pending": 11}, {"max_pending_bytes": 8 * 48}])
 async def test_a_frame_is_refused_as_a_whole(make_rig: Any, limits: Any) -> None:
     """Every session in it counts. The hint stands in the answer."""
     rig = await make_rig(hold="fold", **limits)
