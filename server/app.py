@@ -6,7 +6,9 @@ import asyncio
 import gc
 import signal
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -16,18 +18,26 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from rnnserve.v1 import session_pb2, session_pb2_grpc
 from server.engine.engine import Engine
+from server.engine.pacing import measured_chunk
 from server.errors import StartupError
 from server.http import HttpServer
 from server.metrics import ServingCollector
 from server.repository.load import load
 from server.repository.scan import scan
+from server.rpc.inference import InferenceStream
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
+from server.rpc.session_stream import SessionStream
 from server.serving import ServedModel, Serving, limits_of
 from server.stubs.inference import grpc_service_pb2, grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.config import ServerConfig
+    from server.http2.server import Http2Server
+    from server.native import NativeServer
+    from server.processes.member import Member
     from server.repository.spec import ModelSpec
 
 log = structlog.get_logger()
@@ -37,34 +47,57 @@ SERVICES = (
     grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 EXPIRY_INTERVAL_S = 0.5
+EXPIRING_AT_ONCE = 1000  # sessions, before others get their turn
 STOP_GRACE_S = 1.0  # for streams to write their last answers and be closed
 
 
-async def serve(config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises StartupError."""
+async def serve(config: ServerConfig, member: Member | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain, alone or as a member of several processes. Raises
+    StartupError.
+    """
     stop = _stop_signals()
-    serving = Serving(config.limits.max_sessions)
-    server = _grpc_server(config)
-    grpc_port = _listen(server, config)
-    http = HttpServer(config.host, config.http_port, _registry(serving), lambda: is_ready(serving))
+    serving = member.serving if member else Serving(config.limits.max_sessions)
+    shares_port = member is not None
+    http2 = _http2_server(config, shares_port=shares_port)
+    behind = _grpc_server(config, shares_port=shares_port)
+    front = _native_front(behind, config, shares_port=shares_port)
+    server = http2 or front or behind
+    grpc_port = 0 if member else _listen(server, config)
+    pages = _registry(serving), lambda: is_ready(serving)
+    http = None if member else HttpServer(config.host, config.http_port, *pages)
     try:
         for spec in _specs(config):
             serving.add(_served(spec, config, serving))
-        status = await _add_services(server, serving, config)
+        services = member.services() if member else _services(serving, config)
+        if http2 is not None:
+            status = await _add_to_http2(http2, config, serving, member, *services)
+        else:
+            status = await _add_services(behind, front, *services)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
+        if member:
+            await member.join(*pages)
+            _listen(server, config)  # clients that come before it can answer would have to wait
         await server.start()
-        log.info("serving", grpc=f"{config.host}:{grpc_port}", http=f"{config.host}:{http.port}")
         serving.started = True
+        if member:
+            member.announce()
+        if http:
+            address = f"{config.host}:{http.port}"
+            log.info("serving", grpc=f"{config.host}:{grpc_port}", http=address)
         expiry = asyncio.create_task(_expire(serving))
         await stop.wait()
         finished = await _drain(serving, status, stop, config.drain_limit_s)
         expiry.cancel()
-        await server.stop(grace=STOP_GRACE_S if finished else None)
+        grace_s = STOP_GRACE_S if finished else None
+        await server.stop(grace_s)
+        if member:
+            await member.leave(grace_s)
         log.info("stopped", sessions_left=len(serving.sessions))
     finally:
         serving.stop()
-        http.stop()
+        if http:
+            http.stop()
 
 
 def is_ready(serving: Serving) -> bool:
@@ -85,6 +118,8 @@ def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> ServedMo
         rows=limits.arena_rows,
         intra_op_threads=config.intra_op_threads,
     )
+    if limits.max_chunk and not spec.piece and not config.limits.max_chunk:
+        limits = replace(limits, max_chunk=measured_chunk(engine, otherwise=limits.max_chunk))
     log.info(
         "model ready",
         model=spec.name,
@@ -92,26 +127,62 @@ def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> ServedMo
         device=engine.device,
         states=len(spec.states),
         bytes_per_session=spec.state_nbytes,
+        max_chunk=limits.max_chunk,
         seconds=round(time.monotonic() - started_s, 2),
     )
     own_thread = {"auto": None, "own": True, "shared": False}[config.engine_thread]
     return ServedModel(spec, engine, limits, serving.closed, own_thread=own_thread)
 
 
-def _grpc_server(config: ServerConfig) -> grpc.aio.Server:
+def _grpc_server(config: ServerConfig, *, shares_port: bool) -> grpc.aio.Server:
     size = config.limits.max_message_bytes
     return grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
-            ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server
+            # a port in use is an error, not a second server, unless that one is ours
+            ("grpc.so_reuseport", int(shares_port)),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
 
 
-def _listen(server: grpc.aio.Server, config: ServerConfig) -> int:
+def _native_front(
+    behind: grpc.aio.Server, config: ServerConfig, *, shares_port: bool
+) -> NativeServer | None:
+    """What takes unary calls instead of the server behind it, if that is wanted and possible."""
+    if config.transport != "native":
+        return None
+    try:
+        from server.native import NativeServer
+    except ModuleNotFoundError as missing:
+        _not_installed(config, missing)
+        return None
+    return NativeServer(behind, config.limits.max_message_bytes, shares_port=shares_port)
+
+
+def _http2_server(config: ServerConfig, *, shares_port: bool) -> Http2Server | None:
+    """What takes all calls instead of grpcio, if that is wanted and possible."""
+    if config.transport != "http2":
+        return None
+    try:
+        from server.http2.server import Http2Server
+    except ModuleNotFoundError as missing:
+        _not_installed(config, missing)
+        return None
+    return Http2Server(config.limits.max_message_bytes, shares_port=shares_port)
+
+
+def _not_installed(config: ServerConfig, missing: ModuleNotFoundError) -> None:
+    log.warning(
+        f"transport {config.transport} is not installed; grpcio takes its place",
+        missing=missing.name,
+        install="pip install 'rnnserve[server,fast]'",
+    )
+
+
+def _listen(server: grpc.aio.Server | NativeServer | Http2Server, config: ServerConfig) -> int:
     address = f"{config.host}:{config.grpc_port}"
     try:
         port = server.add_insecure_port(address)
@@ -134,15 +205,22 @@ def _registry(serving: Serving) -> CollectorRegistry:
     return registry
 
 
+def _services(serving: Serving, config: ServerConfig) -> tuple[SessionService, InferenceService]:
+    max_open = config.limits.max_pending_per_session
+    return SessionService(serving, max_open), InferenceService(serving, max_open)
+
+
 async def _add_services(
-    server: grpc.aio.Server, serving: Serving, config: ServerConfig
+    server: grpc.aio.Server,
+    front: NativeServer | None,
+    sessions: SessionService,
+    inference: InferenceService,
 ) -> health.aio.HealthServicer:
     """Both protocols, health and reflection."""
-    max_open = config.limits.max_pending_per_session
-    session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(serving, max_open), server)
-    grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-        InferenceService(serving, max_open), server
-    )
+    session_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
+    grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
+    if front is not None:
+        front.add_methods([*sessions.unary(), *inference.unary()])
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     for name in ("", *SERVICES):
@@ -153,14 +231,52 @@ async def _add_services(
     return status
 
 
+async def _add_to_http2(
+    server: Http2Server,
+    config: ServerConfig,
+    serving: Serving,
+    member: Member | None,
+    sessions: SessionService,
+    inference: InferenceService,
+) -> health.aio.HealthServicer:
+    """The same, without a servicer between a call and its method."""
+    from server.http2.services import health_methods, reflection_method
+    from server.http2.streaming import stream_methods
+
+    server.add_methods([*sessions.unary(), *inference.unary()])
+    server.add_streams(
+        stream_methods(*_streams(serving, member), config.limits.max_pending_per_session)
+    )
+    status = health.aio.HealthServicer()
+    for name in ("", *SERVICES):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    server.add_tasks(health_methods(status))
+    server.add_streams([reflection_method((*SERVICES, health.SERVICE_NAME))])
+    return status
+
+
+def _streams(
+    serving: Serving, member: Member | None
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What begins a stream of each service."""
+    if member is None:
+        return partial(SessionStream, serving), partial(InferenceStream, serving)
+    from server.processes.inference_stream import RoutedInferenceStream
+    from server.processes.session_stream import RoutedSessionStream
+
+    routed = serving, member.routes
+    return partial(RoutedSessionStream, *routed), partial(RoutedInferenceStream, *routed)
+
+
 async def _expire(serving: Serving) -> None:
+    expired = 0
     while True:
-        await asyncio.sleep(EXPIRY_INTERVAL_S)
+        await asyncio.sleep(0 if expired == EXPIRING_AT_ONCE else EXPIRY_INTERVAL_S)
         try:
-            expired = serving.expire()
+            expired = serving.expire(EXPIRING_AT_ONCE)
         except Exception:  # the next sessions expire all the same
             log.exception("could not expire sessions")
-            continue
+            expired = 0
         if expired:
             log.info("sessions expired", count=expired, left=len(serving.sessions))
 

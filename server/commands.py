@@ -66,11 +66,19 @@ def serve(
     ] = None,
     max_chunk: Annotated[
         int | None,
-        typer.Option(help="Timesteps that run before others get a turn.", show_default="32"),
+        typer.Option(help="Timesteps that run before others get a turn.", show_default="measured"),
     ] = None,
     engine_thread: Annotated[
         Literal["auto", "own", "shared"] | None,
         typer.Option(help="The engine's thread; auto measures the model.", show_default="auto"),
+    ] = None,
+    transport: Annotated[
+        Literal["grpcio", "native", "http2"] | None,
+        typer.Option(help="What takes calls; native and http2 need [fast].", show_default="grpcio"),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="That share the port; every limit is of each.", show_default="1"),
     ] = None,
     drain_limit_s: Annotated[
         float | None,
@@ -94,13 +102,20 @@ def serve(
     """
     given = {name: value for name, value in locals().items() if name != "config"}
     settings = configuration.load(config, **given)
-    _run(settings)
+    from server import logs
+
+    logs.configure(settings.log_format, settings.log_level)
+    if settings.processes > 1:
+        from server.processes.parent import supervise
+
+        asyncio.run(supervise(settings))
+    else:
+        _run(settings)
 
 
 def _run(settings: configuration.ServerConfig) -> None:
-    from server import app, logs
+    from server import app
 
-    logs.configure(settings.log_format, settings.log_level)
     try:
         import uvloop
     except ImportError:  # where there is none: slower, otherwise the same

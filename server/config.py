@@ -48,9 +48,10 @@ class LimitsConfig(BaseModel):
         default=64 * 2**20, ge=1024, description="size of one gRPC message"
     )
     max_chunk: int = Field(
-        default=32,
-        ge=1,
-        description="timesteps of a long request that run before others get their turn",
+        default=0,
+        ge=0,
+        description="timesteps of a long request that run before others get their turn; 0: as many "
+        "as take one row about 0.8 ms",
     )
 
 
@@ -73,6 +74,13 @@ class ServerConfig(BaseSettings):
     )
     engine_thread: Literal["auto", "own", "shared"] = Field(
         default="auto", description="own thread per model or the event loop's; auto measures"
+    )
+    transport: Literal["grpcio", "native", "http2"] = Field(
+        default="grpcio",
+        description="http2 is ours; native takes unary calls in lists; both need the extra fast",
+    )
+    processes: int = Field(
+        default=1, ge=1, le=256, description="that share the port; every limit is of each"
     )
     drain_limit_s: float = Field(
         default=30.0, ge=0, description="seconds that SIGTERM leaves to sessions"

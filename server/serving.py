@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from server.repository.spec import ModelSpec
 
 
+USUAL_CHUNK = 32  # timesteps, until the model has been measured
+
+
 def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
     """What the scheduler of a model may do."""
     return Limits(
         max_batch_size=max(1, spec.max_batch_size),  # 0: no batch axis, requests run one by one
         max_rows=config.max_sessions,
         max_resident_rows=config.max_resident or None,
-        max_chunk=(spec.piece or config.max_chunk) if spec.may_be_cut else None,
+        max_chunk=(spec.piece or config.max_chunk or USUAL_CHUNK) if spec.may_be_cut else None,
         max_pending_per_session=config.max_pending_per_session,
         max_pending=config.max_pending,
         max_pending_bytes=config.max_pending_bytes,

@@ -49,6 +49,24 @@ MAY_IMPORT = {
         *("server.statistics", "server.stubs", "rnnserve.v1"),
         *("grpc", "google.protobuf", "numpy", "structlog"),
     },
+    # several processes on one port
+    "server.processes": {
+        *("server.errors", "server.config", "server.core.session", "server.core.sessions"),
+        *("server.serving", "server.rpc", "server.http", "server.stubs", "rnnserve.v1"),
+        *("grpc", "google.protobuf", "prometheus_client", "pydantic", "structlog"),
+    },
+    "server.processes.worker": {
+        *("server.processes", "server.app", "server.errors", "server.logs", "structlog", "uvloop"),
+    },
+    "server.http2": {
+        *("server.errors", "server.rpc", "server.stubs", "rnnserve.v1"),
+        *("grpc", "grpc_health", "grpc_reflection", "google.protobuf"),
+        *("h2", "hyperframe", "structlog"),
+    },
+    "server.native": {
+        *("server.errors", "server.rpc.methods", "server.rpc.status"),
+        *("grpc", "google.protobuf", "pygrpc_native", "structlog"),
+    },
     "server.metrics": {"server.serving", "server.statistics", "prometheus_client"},
     "server.http": {"server.errors", "prometheus_client"},
     "server.logs": {"structlog"},
@@ -57,7 +75,10 @@ MAY_IMPORT = {
         *("server", "rnnserve.v1"),
         *("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "structlog"),
     },
-    "server.commands": {"server.app", "server.config", "server.logs", "typer", "uvloop"},
+    "server.commands": {
+        *("server.app", "server.config", "server.logs", "server.processes.parent"),
+        *("typer", "uvloop"),
+    },
     "server.cli": {"server.errors", "typer"},
     "server.entry": {"server.cli"},
     "server": set(),

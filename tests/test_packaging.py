@@ -150,13 +150,17 @@ EXTRAS: dict[str, Any] = PROJECT["optional-dependencies"]
 
 
 @pytest.mark.parametrize(
-    ("extra", "packages"),
-    [(None, ["rnnserve"]), ("server", ["server", "inspection"]), ("train", ["models", "export"])],
+    ("extras", "packages"),
+    [
+        ([], ["rnnserve"]),
+        (["server", "fast"], ["server", "inspection"]),
+        (["train"], ["models", "export"]),
+    ],
 )
-def test_an_extra_names_what_its_packages_import(extra: str | None, packages: list[str]) -> None:
-    """Neither less, or a command fails where it is installed alone, nor more."""
+def test_extras_name_what_their_packages_import(extras: list[str], packages: list[str]) -> None:
+    """Neither less, or a command fails where they are installed alone, nor more."""
     base = requirements(PROJECT["dependencies"])
-    own = base if extra is None else requirements(EXTRAS[extra])
+    own = requirements(*(EXTRAS[extra] for extra in extras)) if extras else base
     used = set().union(*(imported(package) for package in packages))
     assert used <= own | base
     assert own <= used | NOT_IMPORTED
@@ -164,7 +168,7 @@ def test_an_extra_names_what_its_packages_import(extra: str | None, packages: li
 
 def test_all_is_all() -> None:
     assert EXTRAS["all"] == ["rnnserve[server,train,dev]"]
-    assert EXTRAS.keys() == {"server", "train", "cuda", "dev", "all"}
+    assert EXTRAS.keys() == {"server", "train", "cuda", "fast", "dev", "all"}
 
 
 def test_every_requirement_has_a_tested_version() -> None:

@@ -124,7 +124,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_a_wrong_setting_is_one_line(run: Callable[..., Ran]) -> None:
-    ran = run("serve", "--max-chunk", "0")
+    ran = run("serve", "--max-chunk", "-1")
     assert ran.code == 1
     assert ran.err.startswith("rnnserve: setting limits.max_chunk: ")
     assert ran.err.count("\n") == 1

@@ -98,7 +98,7 @@ def test_paths_and_numbers_are_taken_as_such(file: Callable[[str], Path]) -> Non
     [
         ("grpc_port = 70000", r"^setting grpc_port: .*65535.*, got 70000$"),
         ('provider = "tpu"', r"^setting provider: .*'cuda'.*, got 'tpu'$"),
-        ("[limits]\nmax_chunk = 0", r"^setting limits.max_chunk: .*, got 0$"),
+        ("[limits]\nmax_chunk = -1", r"^setting limits.max_chunk: .*, got -1$"),
         ("grcp_port = 1", r"^setting grcp_port: Extra inputs.*, got 1$"),
         ("[limits]\nmax_session = 1", r"^setting limits.max_session: Extra inputs"),
         ("limits = 3", r"^setting limits: .*, got 3$"),

@@ -1,0 +1,105 @@
+"""gRPC's framing: messages in a stream of bytes, each behind five bytes of its own."""
+
+from __future__ import annotations
+
+import struct
+
+import grpc
+
+from server.rpc.status import Failure
+
+PREFIX = struct.Struct(">BI")  # compressed or not, length
+PREFIX_BYTES = PREFIX.size
+
+
+class Refused(Exception):
+    """The client must not go on with this call; `failure` is how it ends."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Messages:
+    """Takes chunks of any size, gives whole messages. Nothing is allocated for what is announced
+    and has not come.
+    """
+
+    __slots__ = ("_buffer", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer: bytes | bytearray = b""
+
+    def add(self, data: bytes) -> None:
+        if not self._buffer:
+            self._buffer = data  # mostly a message, and whole
+        else:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next message that is whole. Raises Refused."""
+        buffer = self._buffer
+        if len(buffer) < PREFIX_BYTES:
+            return None
+        end = self._end()
+        if len(buffer) < end:
+            return None
+        with memoryview(buffer) as view:
+            message = bytes(view[PREFIX_BYTES:end])
+        if len(buffer) == end:
+            self._buffer = b""
+        else:
+            if isinstance(buffer, bytes):
+                self._buffer = buffer = bytearray(buffer)
+            del buffer[:end]
+        return message
+
+    def only(self) -> bytes:
+        """The one message that there must be, when all has come. Raises Refused."""
+        message = self.next()
+        if message is None or self._buffer:
+            raise Refused(NOT_ONE)
+        return message
+
+    def check(self) -> None:
+        """Whether what has come of the one message can become one. Raises Refused."""
+        if len(self._buffer) >= PREFIX_BYTES and len(self._buffer) > self._end():
+            raise Refused(NOT_ONE)
+
+    def __bool__(self) -> bool:
+        """Whether something has come after the last message."""
+        return bool(self._buffer)
+
+    def _end(self) -> int:
+        """Where the first message ends. Raises Refused."""
+        compressed, length = PREFIX.unpack_from(self._buffer)
+        if compressed:
+            raise Refused(COMPRESSED)
+        if length > self._max_bytes:
+            raise Refused(too_large("Received", length, self._max_bytes))
+        return PREFIX_BYTES + int(length)
+
+
+def framed(message: bytes) -> bytes:
+    return PREFIX.pack(0, len(message)) + message
+
+
+def too_large(what: str, size: int, limit: int) -> Failure:
+    """In grpcio's words."""
+    text = f"SERVER: {what} message larger than max ({size} vs. {limit})"
+    return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text, ())
+
+
+COMPRESSED = Failure(
+    grpc.StatusCode.UNIMPLEMENTED,
+    "this server takes no compressed messages; send them as they are",
+    (("grpc-accept-encoding", "identity"),),
+)
+
+NOT_ONE = Failure(
+    grpc.StatusCode.INTERNAL, "exactly one message is expected in a call of this method", ()
+)
+CUT = Failure(grpc.StatusCode.INTERNAL, "the stream ends within a message", ())

@@ -1,0 +1,88 @@
+"""One stream of Open Inference, whose sequences may be held by several processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.errors import InvalidRequest, RequestError, SessionExists, SessionNotFound
+from server.processes.upstream import Upstream
+from server.rpc.inference import InferenceStream, failed
+from server.rpc.sequences import SequenceId, sequence_of, sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from server.processes.routes import Peer, Routes
+    from server.rpc.replies import Slot
+    from server.serving import Serving
+    from server.stubs.inference import grpc_service_pb2 as pb
+
+# what a request is refused with whose sequence, or the one it is to begin with, is elsewhere
+MISSED = (InvalidRequest, SessionNotFound, SessionExists)
+
+
+class RoutedInferenceStream:
+    def __init__(self, serving: Serving, routes: Routes) -> None:
+        self._serving = serving
+        self._routes = routes
+        self._here = InferenceStream(serving)
+        self._upstreams: dict[Peer, Upstream] = {}
+        # begun there a moment ago: nobody may have claimed them yet
+        self._begun: dict[Hashable, Peer] = {}
+
+    def handle(
+        self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]
+    ) -> None:
+        """Begin one inference; its answer, or error, goes to `slot`."""
+        try:
+            self._here.begin(request, slot)
+        except Exception as error:
+            peer = self._peer(request) if isinstance(error, MISSED) else None
+            if peer is None:
+                return slot.fill(failed(request.id, error))
+            self._pass_on(peer, request, slot)
+
+    def cancel(self) -> None:
+        """The stream is over: what has not run will not."""
+        self._here.outstanding.cancel()
+        for upstream in self._upstreams.values():
+            upstream.cancel()
+
+    def _peer(self, request: pb.ModelInferRequest) -> Peer | None:
+        sequences = list(sequences_in(self._serving, request))
+        peer = self._routes.elsewhere(sequences)
+        if peer is None:
+            return self._begun.get(sequences[0]) if sequences else None
+        if len(sequences) > 1:
+            self._begun[sequences[0]] = peer
+        return peer
+
+    def _pass_on(
+        self,
+        peer: Peer,
+        request: pb.ModelInferRequest,
+        slot: Slot[pb.ModelStreamInferResponse],
+    ) -> None:
+        def receive(answer: pb.ModelStreamInferResponse | RequestError) -> None:
+            if isinstance(answer, RequestError):
+                answer = failed(request.id, answer)
+            slot.fill(answer)
+
+        upstream = self._upstreams.get(peer)
+        if upstream is None or upstream.broken:
+            method = peer.inference.ModelStreamInfer
+            upstream = self._upstreams[peer] = Upstream(self._routes, peer, method)
+        upstream.send(request, receive)
+
+
+def sequences_in(serving: Serving, request: pb.ModelInferRequest) -> Iterable[SequenceId]:
+    """The sequence that the request belongs to, and those that it may mean to begin with."""
+    try:
+        model = serving.model(request.model_name, request.model_version)
+        sequence = sequence_of(model, request.parameters)
+        if sequence.id:
+            yield SequenceId(model.spec.name, model.spec.version, sequence.id)
+        if sequence.states_of:
+            yield from sources_of(serving, sequence)
+    except RequestError:
+        return
