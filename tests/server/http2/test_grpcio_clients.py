@@ -146,7 +146,7 @@ async def test_thousands_at_a_time_and_nothing_is_kept_of_them(rig: Any) -> None
     (connection,) = rig.server._connections
     assert (connection.calls, connection.protocol.streams) == ({}, {})
     gc.collect()
-    assert not [kept for kept in gc.get_objects() if isinstance(kept, pb.RestoreRequest)]
+    assert not [kept for kept in gc.get_objects() if type(kept) is pb.RestoreRequest]
 
 
 async def test_open_calls_are_answered_before_the_server_stops(rig: Any) -> None:
