@@ -108,17 +108,20 @@ def _against_echo(
         processes.bytes_echo(HIDDEN) as ready,
         processes.bytes_echo(HIDDEN, BUSY_US) as busy,
         ServerProcess(models, models / "server.log") as server,
+        ServerProcess(models, models / "http2.log", "--transport", "http2") as http2,
     ):
-        servers = {"ours": server.grpc, "service": service, "bytes": ready}
+        servers = {"ours": server.grpc, "http2": http2.grpc, "service": service, "bytes": ready}
         one = _alternate({**servers, "busy": busy}, 1, begin, done)
         many = _alternate(servers, 64, begin, done)
     p50, rate = ("p50_us", "≤ 1.35", " µs"), ("steps_per_s", "≥ 0.75", "/s")
     unjudged_p50, unjudged_rate = ("p50_us", "", " µs"), ("steps_per_s", "", "/s")
     return [
         one.row("one streamed step, p50 over an echo service's", "ours", "service", *p50),
+        one.row("… by --transport http2", "http2", "service", *p50),
         one.row("… over an echo's of ready bytes", "ours", "bytes", *unjudged_p50),
         one.row(f"… of that echo busy for {BUSY_US} µs", "busy", "bytes", *unjudged_p50),
         many.row("64 streamed, steps/s over an echo service's", "ours", "service", *rate),
+        many.row("… by --transport http2", "http2", "service", *rate),
         many.row("… over an echo's of ready bytes", "ours", "bytes", *unjudged_rate),
     ]
 

@@ -140,15 +140,24 @@ class Driver:
         if self._uncounted or self._answered:
             self._count()
         self._deliver()
-        if not self.scheduler.pending:
-            return
-        if (job := self.scheduler.next_job()) is None:
-            return self._deliver()  # looking for one may have answered some
+        if not self._begin():
+            self._deliver()  # looking for a job may have answered some
+
+    def _begin(self) -> bool:
+        """Let the engine do the next job, if there is one."""
+        if not self.scheduler.pending or (job := self.scheduler.next_job()) is None:
+            return False
         self._busy = True
-        if self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread:
+        if self._hands_over:
             self._jobs.put(job)
         else:
             self._done(job, execute(self.engine, job))
+        return True
+
+    @property
+    def _hands_over(self) -> bool:
+        """Whether the engine works on its own thread."""
+        return self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -156,6 +165,9 @@ class Driver:
 
     def _done(self, job: Job, outcome: Outcome) -> None:
         self._run_s += SMOOTHING * (outcome.infer_ns / 1e9 - self._run_s)
+        if self._uncounted or self._answered:
+            self._count()
+        self._look_soon()
         now_s, start_ns = time.monotonic(), time.perf_counter_ns()
         try:
             if outcome.error is None:
@@ -163,11 +175,14 @@ class Driver:
             else:
                 self.scheduler.fail(job, outcome.error, now_s)
             output_ns = time.perf_counter_ns() - start_ns
-            self._deliver()
-            self._uncounted.append((job, outcome, output_ns))
+            if not self._hands_over:
+                self._deliver()
         finally:
             self._busy = False
-            self._look_soon()
+        if self._hands_over:
+            self._begin()  # the engine goes on while answers are written
+            self._deliver()
+        self._uncounted.append((job, outcome, output_ns))
 
     def _deliver(self) -> None:
         while self.scheduler.has_answers:  # answers may complete others

@@ -71,7 +71,8 @@ class Frames:
         sound = np.ones(frame.count, np.bool_)
         sound[list(frame.errors)] = False
         slots = frame.slots[sound]
-        if len(np.unique(slots)) != len(slots):
+        ordered = np.sort(slots)
+        if (ordered[1:] == ordered[:-1]).any():
             raise InvalidRequest("a session may stand in a frame only once")
         if (table.aside[slots] & WIDE).any():
             raise InvalidRequest("a session of several rows cannot step in a frame")

@@ -10,7 +10,7 @@ from rnnserve.v1 import session_pb2 as pb
 from server.core.frame import Frame
 from server.errors import InvalidRequest, LimitReached, RequestError, StepGap
 from server.rpc import tensors
-from server.rpc.actions import encode_outputs, read_inputs
+from server.rpc.actions import read_inputs
 from server.rpc.handles import MAX_IN_FRAMES
 from server.rpc.snapshots import MAX_STEP
 from server.rpc.status import code_of, expected
@@ -71,15 +71,21 @@ def numbers_of(column: bytes) -> NDArray[np.int64]:
     return np.frombuffer(column, _NUMBERS).astype(np.int64)
 
 
-def encode_frame(model: ServedModel, framed: Framed, sequences: bool) -> pb.FrameResponse:
+def encode_frame(
+    model: ServedModel, framed: Framed, sequences: bool, answer: pb.FrameResponse
+) -> None:
+    """Fill in an empty answer: to make one and put it into another message would copy it."""
     outputs = framed.outputs
     if not sequences:
         outputs = tensors.last_timestep(model, outputs)
-    return pb.FrameResponse(
-        outputs=encode_outputs(model, outputs),
-        steps=framed.steps.astype(_STEPS).tobytes(),
-        errors=encode_errors(framed.errors),
-    )
+    for name, array in outputs.items():
+        tensor = answer.outputs.add()
+        tensor.name, tensor.datatype = name, model.outputs[name].datatype
+        tensor.shape.extend(array.shape)
+        tensor.contents = array.tobytes()
+    answer.steps = framed.steps.astype(_STEPS).tobytes()
+    if framed.errors:
+        answer.errors.extend(encode_errors(framed.errors))
 
 
 def encode_errors(errors: Mapping[int, Exception]) -> list[pb.FrameError]:

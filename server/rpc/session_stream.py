@@ -91,7 +91,9 @@ class SessionStream:
                 if isinstance(result, RequestError):
                     raise result
                 assert isinstance(result, Framed)
-                slot.fill(_response(message, "frame", encode_frame(model, result, sequences)))
+                response = pb.StreamResponse(request_id=message.request_id)
+                encode_frame(model, result, sequences, response.frame)
+                slot.fill(response)
             except Exception as error:
                 slot.fill(failed(message, error))
 

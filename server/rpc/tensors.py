@@ -158,9 +158,11 @@ def _apart_from_batch_and_time(
 def last_timestep(
     model: ServedModel, outputs: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Of outputs that have a time axis, what stands at its end."""
+    """Of outputs that have a time axis, what stands at its end: views."""
     return {
-        name: array if (axis := model.layout.outputs[name]) is None else array.take(-1, axis)
+        name: array
+        if (axis := model.layout.outputs[name]) is None
+        else array[(slice(None),) * axis + (-1,)]
         for name, array in outputs.items()
     }
 

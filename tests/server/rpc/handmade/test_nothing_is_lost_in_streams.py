@@ -148,7 +148,6 @@ async def test_whatever_is_asked(make_rig: Any, seed: int) -> None:
         "cancelled",
         "StepFailed",
         "StepGap",
-        "SessionClosed",
         "InvalidRequest",
     }
     assert expected <= walks.kinds
