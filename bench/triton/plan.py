@@ -9,8 +9,13 @@ How = Literal["streamed", "unary", "frames"]
 Field = Literal["steps_per_s", "p50_us", "server_us", "client_us"]
 
 MODEL = "lstm64"
-TRITON, OURS, NATIVE = "Triton", "rnnserve", "rnnserve, native"
-SERVE_OPTIONS = {OURS: (), NATIVE: ("--transport", "native")}
+TRITON, OURS = "Triton", "rnnserve"
+HTTP2, NATIVE = "rnnserve, http2", "rnnserve, native"
+SERVE_OPTIONS = {
+    OURS: (),
+    HTTP2: ("--transport", "http2"),
+    NATIVE: ("--transport", "native"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,11 @@ def _same(what: str, name: str, load: Load, wanted: str = "") -> Comparison:
 
 COMPARISONS = (
     _same("one streamed", OURS, STREAMED[1], "≤ 0.8"),
+    _same("one streamed, http2 transport", HTTP2, STREAMED[1], "≤ 0.8"),
     _same("64 streamed", OURS, STREAMED[64], "≥ 1.5"),
+    _same("64 streamed, http2 transport", HTTP2, STREAMED[64], "≥ 1.5"),
     _same("256 streamed", OURS, STREAMED[256]),
+    _same("256 streamed, http2 transport", HTTP2, STREAMED[256]),
     Comparison(
         "64 in a frame over 64 streamed, steps/s",
         *(OURS, FRAME[64], STREAMED[64], "steps_per_s", "≥ 20"),

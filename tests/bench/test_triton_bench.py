@@ -20,7 +20,7 @@ from bench import repository
 from bench.triton import perf_analyzer
 from bench.triton.environment import Environment, Unavailable, package_of
 from bench.triton.figures import Figures
-from bench.triton.plan import COMPARISONS, NATIVE, OURS, TRITON, turns
+from bench.triton.plan import COMPARISONS, HTTP2, NATIVE, OURS, TRITON, turns
 
 START, END = 1, 2  # Triton's numbers for the flags of a request
 
@@ -139,7 +139,7 @@ def test_only_who_continues_an_unknown_sequence_gets_an_error(peer: Any) -> None
 
 
 def test_who_is_compared_is_measured_one_after_the_other() -> None:
-    order = turns({OURS, NATIVE, TRITON})
+    order = turns({OURS, HTTP2, NATIVE, TRITON})
     assert len(order) == len(set(order))
     for comparison in COMPARISONS:
         if comparison.load == comparison.theirs:
