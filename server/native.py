@@ -22,18 +22,14 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from server.errors import InvalidRequest
-from server.rpc.methods import nothing_to_cancel
+from server.rpc.methods import decoded, nothing_to_cancel
 from server.rpc.status import Failure, failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TypeAlias
-
-    from google.protobuf.message import Message
 
     from server.rpc.methods import Answer, Cancel, Method
 
@@ -145,7 +141,7 @@ class NativeServer:
         if len(payload) > self._max_message_bytes:
             return self._fail(call_id, self._too_large("Received", payload))
         try:
-            request = _decoded(method, payload)
+            request = decoded(method, payload)
             cancel = method.begin(request, partial(self._answer, call_id))
         except Exception as error:
             self._answer(call_id, error)
@@ -183,17 +179,6 @@ class NativeServer:
 
 
 SHUTTING_DOWN = Failure(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", ())
-
-
-def _decoded(method: Method, payload: bytes) -> Message:
-    """Raises InvalidRequest."""
-    try:
-        return method.request_type.FromString(payload)
-    except DecodeError:
-        raise InvalidRequest(
-            f"the request of {method.path} is no message of type "
-            f"{method.request_type.DESCRIPTOR.full_name}"
-        ) from None
 
 
 def _withdraw(cancel: Cancel) -> None:

@@ -64,8 +64,8 @@ MAY_IMPORT = {
         *("h2", "hyperframe", "structlog"),
     },
     "server.native": {
-        *("server.errors", "server.rpc.methods", "server.rpc.status"),
-        *("grpc", "google.protobuf", "pygrpc_native", "structlog"),
+        *("server.rpc.methods", "server.rpc.status"),
+        *("grpc", "pygrpc_native", "structlog"),
     },
     "server.metrics": {"server.serving", "server.statistics", "prometheus_client"},
     "server.http": {"server.errors", "prometheus_client"},

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MAX_DEPTH = 64  # frames of a session that can be asked for again
-_UNKNOWN = 0
 _BLOCK = 4096  # words that are weighed at a time
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 

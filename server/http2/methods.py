@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
-
-from google.protobuf.message import DecodeError
-
-from server.errors import InvalidRequest
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,21 +35,3 @@ class TaskMethod(NamedTuple):
     path: str
     request_type: type[Message]
     run: Callable[[Any, Any], Awaitable[Any]]
-
-
-class AnyMethod(Protocol):
-    @property
-    def path(self) -> str: ...
-    @property
-    def request_type(self) -> type[Message]: ...
-
-
-def decoded(method: AnyMethod, message: bytes) -> Message:
-    """Raises InvalidRequest."""
-    try:
-        return method.request_type.FromString(message)
-    except DecodeError:
-        raise InvalidRequest(
-            f"the request of {method.path} is no message of type "
-            f"{method.request_type.DESCRIPTOR.full_name}"
-        ) from None

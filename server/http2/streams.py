@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from server.errors import RequestError
 from server.http2.calls import Call
 from server.http2.messages import CUT, Refused
-from server.http2.methods import StreamMethod, decoded
+from server.rpc.methods import decoded
 from server.rpc.status import failure
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from server.http2.connection import Connection
+    from server.http2.methods import StreamMethod
 
 
 class StreamCall(Call):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from server.http2.calls import Call
 from server.http2.messages import Refused
-from server.http2.methods import TaskMethod, decoded
+from server.rpc.methods import decoded
 from server.rpc.status import Failure, failure
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from server.http2.connection import Connection
+    from server.http2.methods import TaskMethod
     from server.rpc.methods import Answer, Method
 
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from google.protobuf.message import DecodeError
+
+from server.errors import InvalidRequest
 from server.rpc.status import abort
 
 if TYPE_CHECKING:
@@ -77,6 +80,24 @@ def methods_of(service: Any, descriptor: Any, messages: Any) -> list[Method]:
         for method in descriptor.methods
         if not (method.client_streaming or method.server_streaming)
     ]
+
+
+class AnyMethod(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def request_type(self) -> type[Message]: ...
+
+
+def decoded(method: AnyMethod, message: bytes) -> Message:
+    """Raises InvalidRequest."""
+    try:
+        return method.request_type.FromString(message)
+    except DecodeError:
+        raise InvalidRequest(
+            f"the request of {method.path} is no message of type "
+            f"{method.request_type.DESCRIPTOR.full_name}"
+        ) from None
 
 
 def nothing_to_cancel() -> None:
