@@ -7,8 +7,7 @@ import gc
 import signal
 import time
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -24,16 +23,12 @@ from server.http import HttpServer
 from server.metrics import ServingCollector
 from server.repository.load import load
 from server.repository.scan import scan
-from server.rpc.inference import InferenceStream
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
-from server.rpc.session_stream import SessionStream
 from server.serving import ServedModel, Serving, limits_of
 from server.stubs.inference import grpc_service_pb2, grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from server.config import ServerConfig
     from server.http2.server import Http2Server
     from server.native import NativeServer
@@ -70,7 +65,7 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
             serving.add(_served(spec, config, serving))
         services = member.services() if member else _services(serving, config)
         if http2 is not None:
-            status = await _add_to_http2(http2, config, serving, member, *services)
+            status = await _add_to_http2(http2, config, *services)
         else:
             status = await _add_services(behind, front, *services)
         gc.collect()
@@ -207,7 +202,8 @@ def _registry(serving: Serving) -> CollectorRegistry:
 
 def _services(serving: Serving, config: ServerConfig) -> tuple[SessionService, InferenceService]:
     max_open = config.limits.max_pending_per_session
-    return SessionService(serving, max_open), InferenceService(serving, max_open)
+    inference = InferenceService(serving, max_open, caller_header=config.caller_header)
+    return SessionService(serving, max_open), inference
 
 
 async def _add_services(
@@ -234,8 +230,6 @@ async def _add_services(
 async def _add_to_http2(
     server: Http2Server,
     config: ServerConfig,
-    serving: Serving,
-    member: Member | None,
     sessions: SessionService,
     inference: InferenceService,
 ) -> health.aio.HealthServicer:
@@ -244,28 +238,14 @@ async def _add_to_http2(
     from server.http2.streaming import stream_methods
 
     server.add_methods([*sessions.unary(), *inference.unary()])
-    server.add_streams(
-        stream_methods(*_streams(serving, member), config.limits.max_pending_per_session)
-    )
+    max_open = config.limits.max_pending_per_session
+    server.add_streams(stream_methods(sessions, inference, max_open))
     status = health.aio.HealthServicer()
     for name in ("", *SERVICES):
         await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     server.add_tasks(health_methods(status))
     server.add_streams([reflection_method((*SERVICES, health.SERVICE_NAME))])
     return status
-
-
-def _streams(
-    serving: Serving, member: Member | None
-) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """What begins a stream of each service."""
-    if member is None:
-        return partial(SessionStream, serving), partial(InferenceStream, serving)
-    from server.processes.inference_stream import RoutedInferenceStream
-    from server.processes.session_stream import RoutedSessionStream
-
-    routed = serving, member.routes
-    return partial(RoutedSessionStream, *routed), partial(RoutedInferenceStream, *routed)
 
 
 async def _expire(serving: Serving) -> None:

@@ -80,6 +80,13 @@ def serve(
         int | None,
         typer.Option(help="That share the port; every limit is of each.", show_default="1"),
     ] = None,
+    caller_header: Annotated[
+        str | None,
+        typer.Option(
+            help="Header that gives a caller sequence ids of its own.",
+            show_default="rnnserve-caller",
+        ),
+    ] = None,
     drain_limit_s: Annotated[
         float | None,
         typer.Option(help="Seconds that SIGTERM leaves to open sessions.", show_default="30"),

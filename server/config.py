@@ -82,6 +82,10 @@ class ServerConfig(BaseSettings):
     processes: int = Field(
         default=1, ge=1, le=256, description="that share the port; every limit is of each"
     )
+    caller_header: str = Field(
+        default="rnnserve-caller",
+        description="header whose value gives a caller sequence ids of its own; empty: none",
+    )
     drain_limit_s: float = Field(
         default=30.0, ge=0, description="seconds that SIGTERM leaves to sessions"
     )

@@ -24,6 +24,7 @@ import grpc
 import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
+from server.rpc.caller import Caller, host_of
 from server.rpc.methods import decoded, nothing_to_cancel
 from server.rpc.status import Failure, failure
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from server.rpc.methods import Answer, Cancel, Method
 
-    Event: TypeAlias = tuple[int, int, int, bytes | None, bytes | str | None]
+    Details: TypeAlias = tuple[tuple[tuple[str, str | bytes], ...], str, float | None]
+    Event: TypeAlias = tuple[int, int, int, bytes | None, bytes | str | None, Details | None]
 
 log = structlog.get_logger()
 
@@ -113,28 +115,29 @@ class NativeServer:
     # ---- calls come in ---------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        while (events := self._front.recv_batch(MAX_CALLS)) is not None:
+        while (events := self._front.recv_batch_details(MAX_CALLS)) is not None:
             self._loop.call_soon_threadsafe(self._take, events)
             self._threads_turn.acquire()
 
     def _look(self) -> None:
-        if events := self._front.recv_batch(MAX_CALLS, 0):
+        if events := self._front.recv_batch_details(MAX_CALLS, 0):
             self._take(events)
         else:
             self._threads_turn.release()
 
     def _take(self, events: list[Event]) -> None:
         try:
-            for kind, call_id, method, payload, _ in events:
+            for kind, call_id, method, payload, _, details in events:
                 if kind == EVENT_CALL:
                     assert payload is not None
-                    self._begin(call_id, self._methods[method], payload)
+                    assert details is not None
+                    self._begin(call_id, self._methods[method], payload, details)
                 elif (cancel := self._open.pop(call_id, None)) is not None:
                     _withdraw(cancel)
         finally:
             self._loop.call_soon(self._look)  # after the runs that these calls have made due
 
-    def _begin(self, call_id: int, method: Method, payload: bytes) -> None:
+    def _begin(self, call_id: int, method: Method, payload: bytes, details: Details) -> None:
         self._open[call_id] = nothing_to_cancel
         if self._stopping:
             return self._fail(call_id, SHUTTING_DOWN)
@@ -142,7 +145,8 @@ class NativeServer:
             return self._fail(call_id, self._too_large("Received", payload))
         try:
             request = decoded(method, payload)
-            cancel = method.begin(request, partial(self._answer, call_id))
+            caller = Caller(lambda: details[0], lambda: host_of(details[1]))
+            cancel = method.begin(request, partial(self._answer, call_id), caller)
         except Exception as error:
             self._answer(call_id, error)
         else:

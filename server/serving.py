@@ -7,6 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+from server.catalogue import Catalogue
 from server.core.batch import Layout, ReadRows
 from server.core.controls import Control
 from server.core.ledger import Limits
@@ -16,7 +17,7 @@ from server.core.scheduler import Scheduler
 from server.core.session import Session
 from server.core.sessions import Sessions
 from server.driver import Driver
-from server.errors import InvalidRequest, ModelNotFound, RequestError, ShuttingDown
+from server.errors import InvalidRequest, RequestError, ShuttingDown
 from server.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -162,40 +163,25 @@ class Serving:
 
     def __init__(self, max_sessions: int) -> None:
         self.sessions = Sessions(max_sessions)
+        self.catalogue = Catalogue()
         self.started = False
         self.draining = False
         self.empty = asyncio.Event()  # set while no session is open
         self.expired = 0  # sessions, so far
         self.empty.set()
-        self._models: dict[str, dict[int, ServedModel]] = {}
 
     def add(self, model: ServedModel) -> None:
-        self._models.setdefault(model.spec.name, {})[model.spec.version] = model
+        self.catalogue.add(model)
 
     def models(self) -> Iterable[ServedModel]:
-        """May be asked from another thread while models are added."""
-        for versions in list(self._models.values()):
-            yield from list(versions.values())
-
-    def versions(self, name: str) -> list[int]:
-        """All versions of a model that are served, in ascending order. Raises ModelNotFound."""
-        if name not in self._models:
-            raise ModelNotFound(f"Request for unknown model: '{name}' is not found")
-        return sorted(self._models[name])
+        """Those that take new sessions. May be asked from another thread while models are added."""
+        return iter(self.catalogue)
 
     def model(self, name: str, version: str = "") -> ServedModel:
-        """The given version of a model, or its latest. Raises ModelNotFound, InvalidRequest."""
-        versions = self.versions(name)
-        if not version:
-            return self._models[name][versions[-1]]
-        if not version.isdecimal():
-            raise InvalidRequest(f"model version must be a whole number, got '{version}'")
-        number = int(version) if len(version) < 20 else 0  # int() refuses very long ones
-        if number not in versions:
-            raise ModelNotFound(
-                f"Request for unknown model: '{name}' version {version} is not found"
-            )
-        return self._models[name][number]
+        """The given version of a model, or its latest. Raises ModelNotFound, ModelNotReady,
+        InvalidRequest.
+        """
+        return self.catalogue.model(name, version)
 
     def open(
         self,
@@ -254,10 +240,10 @@ class Serving:
 
     async def idle(self) -> None:
         """Wait until every request has its answer."""
-        for model in self.models():
+        for model in self.catalogue.everything():
             await model.driver.idle()
 
     def stop(self) -> None:
         """Let the engines' threads end."""
-        for model in self.models():
+        for model in self.catalogue.everything():
             model.driver.stop()

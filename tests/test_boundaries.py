@@ -40,8 +40,9 @@ MAY_IMPORT = {
     "server.statistics": set(),
     "server.driver": {"server.errors", "server.core", "server.statistics", "numpy", "structlog"},
     "server.config": {"server.errors", "pydantic", "pydantic_settings"},
+    "server.catalogue": {"server.errors", "server.serving"},
     "server.serving": {
-        *("server.errors", "server.core", "server.driver", "server.config"),
+        *("server.errors", "server.core", "server.driver", "server.config", "server.catalogue"),
         *("server.repository.spec", "server.statistics"),
     },
     "server.rpc": {
@@ -64,7 +65,7 @@ MAY_IMPORT = {
         *("h2", "hyperframe", "structlog"),
     },
     "server.native": {
-        *("server.rpc.methods", "server.rpc.status"),
+        *("server.rpc.caller", "server.rpc.methods", "server.rpc.status"),
         *("grpc", "pygrpc_native", "structlog"),
     },
     "server.metrics": {"server.serving", "server.statistics", "prometheus_client"},

@@ -65,7 +65,7 @@ class Call:
 
     # ---- what kinds of calls do ------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, asked: Asked) -> None:
         """The headers are in."""
 
     def _take(self) -> None:
@@ -87,7 +87,7 @@ class Call:
             return self._fail(asked.problem)
         if asked.timeout_s is not None:
             self._timer = self._connection.loop.call_later(asked.timeout_s, self.give_up, LATE)
-        self._start()
+        self._start(asked)
 
     def received(self, data: bytes, size: int) -> None:
         """A part of the request; `size` is what it takes of the stream's window."""
@@ -226,5 +226,5 @@ class UnknownCall(Call):
 
     __slots__ = ()
 
-    def _start(self) -> None:
+    def _start(self, asked: Asked) -> None:
         self._fail(UNKNOWN)

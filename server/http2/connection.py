@@ -24,8 +24,9 @@ from h2.events import (
 from hyperframe.frame import GoAwayFrame
 
 from server.http2.calls import UnknownCall
-from server.http2.headers import asked
+from server.http2.headers import asked, texts
 from server.http2.protocol import CONNECTION_WINDOW, ClientError, Protocol
+from server.rpc.caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from h2.events import Event
 
     from server.http2.calls import Call
+    from server.http2.headers import Asked
     from server.rpc.status import Failure
 
 log = structlog.get_logger()
@@ -178,6 +180,13 @@ class Connection(asyncio.Protocol):
         self._go_on()  # windows may have grown
 
     # ---- what calls say --------------------------------------------------------------------------
+
+    def caller(self, request: Asked) -> Caller:
+        return Caller(lambda: texts(request.headers), self._address)
+
+    def _address(self) -> str:
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
 
     def flush_soon(self) -> None:
         """Something is to be sent."""

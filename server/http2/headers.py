@@ -12,7 +12,7 @@ from server.http2.protocol import HeaderBlock
 from server.rpc.status import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from server.http2.protocol import Header
 
@@ -29,13 +29,14 @@ UNRESERVED = "".join(chr(c) for c in range(0x20, 0x7F) if c != ord("%"))  # go a
 class Asked(NamedTuple):
     """What a request's headers say. Where `http_status` is not 0, it is no request of gRPC."""
 
+    headers: Sequence[Header] = ()
     path: bytes = b""
     timeout_s: float | None = None
     problem: Failure | None = None
     http_status: int = 0
 
 
-def asked(headers: Iterable[Header]) -> Asked:
+def asked(headers: Sequence[Header]) -> Asked:
     path = method = kind = b""
     timeout_s: float | None = None
     problem: Failure | None = None
@@ -57,7 +58,13 @@ def asked(headers: Iterable[Header]) -> Asked:
         return Asked(http_status=405)
     if kind != KIND and not kind.startswith((KIND + b"+", KIND + b";")):
         return Asked(http_status=415)
-    return Asked(path, timeout_s, problem)
+    return Asked(headers, path, timeout_s, problem)
+
+
+def texts(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:
+    """Headers as gRPC's metadata has them."""
+    for name, value in headers:
+        yield name.decode(errors="replace"), value.decode(errors="replace")
 
 
 def trailers(failure: Failure) -> list[Header]:

@@ -9,20 +9,21 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from server.rpc.caller import Caller
     from server.rpc.methods import Cancel
 
     Handle: TypeAlias = Callable[[Any, Any], None]
 
 
 class StreamMethod(NamedTuple):
-    """`start` begins a stream: it gives what each message is handed to, together with the slot for
+    """`start` begins a caller's stream: it gives what each message is handed to, with the slot for
     its answer, and what is told when the stream is over, however it ends. Answers leave in the
     order of the messages if `ordered`, else as they come.
     """
 
     path: str
     request_type: type[Message]
-    start: Callable[[], tuple[Handle, Cancel]]
+    start: Callable[[Caller], tuple[Handle, Cancel]]
     max_open: int
     ordered: bool
 

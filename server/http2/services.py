@@ -32,7 +32,7 @@ def reflection_method(services: Iterable[str]) -> StreamMethod:
     return StreamMethod(
         REFLECTION + "ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest,
-        lambda: (handle, nothing_to_cancel),
+        lambda caller: (handle, nothing_to_cancel),
         max_open=1,
         ordered=True,
     )

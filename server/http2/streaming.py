@@ -9,33 +9,30 @@ from server.http2.methods import StreamMethod
 from server.stubs.inference import grpc_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from server.http2.methods import Handle
+    from server.rpc.inference_service import InferenceService
     from server.rpc.methods import Cancel
+    from server.rpc.session_service import SessionService
 
 SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
 def stream_methods(
-    session_stream: Callable[[], Any], inference_stream: Callable[[], Any], max_open: int
+    sessions: SessionService, inference: InferenceService, max_open: int
 ) -> list[StreamMethod]:
-    """`session_stream` makes a SessionStream, `inference_stream` an InferenceStream, or what is
-    like one.
-    """
     return [
         StreamMethod(
             f"/{SESSIONS}/Stream",
             session_pb2.StreamRequest,
-            lambda: _started(session_stream()),
+            lambda caller: _started(sessions.stream(caller)),
             max_open,
             ordered=False,
         ),
         StreamMethod(
             f"/{INFERENCE}/ModelStreamInfer",
             grpc_service_pb2.ModelInferRequest,
-            lambda: _started(inference_stream()),
+            lambda caller: _started(inference.stream(caller)),
             max_open,
             ordered=True,
         ),
@@ -43,5 +40,4 @@ def stream_methods(
 
 
 def _started(stream: Any) -> tuple[Handle, Cancel]:
-    over = stream if hasattr(stream, "cancel") else stream.outstanding
-    return stream.handle, over.cancel
+    return stream.handle, stream.cancel

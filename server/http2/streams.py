@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from server.http2.connection import Connection
+    from server.http2.headers import Asked
     from server.http2.methods import StreamMethod
 
 
@@ -35,8 +36,8 @@ class StreamCall(Call):
         self._slots: deque[Slot] = deque()  # if ordered: those whose answer has not left
         self._handling = False
 
-    def _start(self) -> None:
-        self._handle, self._cancel = self._method.start()
+    def _start(self, asked: Asked) -> None:
+        self._handle, self._cancel = self._method.start(self._connection.caller(asked))
         self._send_begin()
         self._connection.flush_soon()
 
@@ -69,8 +70,8 @@ class StreamCall(Call):
             self._slots.append(slot)
         self._handle(request, slot)
 
-    def filled(self, slot: Slot, message: Message) -> None:
-        """The answer for `slot` is there."""
+    def filled(self, slot: Slot, message: Message | Exception) -> None:
+        """The answer for `slot` is there; an exception ends the call when its turn comes."""
         if self._over:
             return
         slot.message = message
@@ -85,7 +86,9 @@ class StreamCall(Call):
         if not self._handling and (self._messages or self._half_closed):
             self._go_on()
 
-    def _answer(self, message: Message) -> None:
+    def _answer(self, message: Message | Exception) -> None:
+        if isinstance(message, Exception):
+            raise Refused(failure(message))
         self._send(message.SerializeToString())
         if self._unsent:
             self._waiting += 1
@@ -108,5 +111,5 @@ class Slot:
         self._call = call
         self.message: Any = None
 
-    def fill(self, message: Message) -> None:
+    def fill(self, message: Message | Exception) -> None:
         self._call.filled(self, message)

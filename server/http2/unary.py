@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from server.http2.connection import Connection
+    from server.http2.headers import Asked
     from server.http2.methods import TaskMethod
     from server.rpc.methods import Answer, Method
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class UnaryCall(Call):
     """Its method answers at once or later."""
 
-    __slots__ = ("_method",)
+    __slots__ = ("_asked", "_method")
 
     def __init__(
         self, method: Method, max_bytes: int, connection: Connection, stream_id: int
@@ -30,12 +31,16 @@ class UnaryCall(Call):
         super().__init__(max_bytes, connection, stream_id)
         self._method = method
 
+    def _start(self, asked: Asked) -> None:
+        self._asked = asked
+
     def _take(self) -> None:
         if not self._half_closed:
             return self._messages.check()
         message = self._messages.only()
+        caller = self._connection.caller(self._asked)
         try:
-            self._cancel = self._method.begin(decoded(self._method, message), self._respond)
+            self._cancel = self._method.begin(decoded(self._method, message), self._respond, caller)
         except Exception as error:
             self._respond(error)
 

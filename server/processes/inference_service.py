@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from server.processes.inference_stream import MISSED, RoutedInferenceStream, sequences_in
 from server.processes.merged import merged_statistics
-from server.rpc.inference_service import InferenceService
-from server.rpc.methods import later
-from server.rpc.replies import Replies
+from server.rpc.inference_service import GRPC_ERROR, InferenceService
+from server.rpc.methods import for_caller
 
 if TYPE_CHECKING:
     from server.processes.routes import Routes
-    from server.rpc.methods import Cancel, Respond
+    from server.rpc.caller import Caller, Headers
+    from server.rpc.methods import AnyStream, Cancel, Respond
     from server.serving import Serving
     from server.stubs.inference import grpc_service_pb2 as pb
 
 
 class RoutedInferenceService(InferenceService):
-    def __init__(self, serving: Serving, max_open_per_stream: int, routes: Routes) -> None:
-        super().__init__(serving, max_open_per_stream)
+    def __init__(
+        self, serving: Serving, max_open_per_stream: int, routes: Routes, *, caller_header: str = ""
+    ) -> None:
+        super().__init__(serving, max_open_per_stream, caller_header=caller_header)
         self._routes = routes
 
-    @later
-    def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond) -> Cancel:
+    @for_caller
+    def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
         """Here, or where its sequence is."""
         try:
-            cancel: Cancel = InferenceService.ModelInfer.begin(self, request, respond)
+            cancel: Cancel = InferenceService.ModelInfer.begin(self, request, respond, caller)
         except MISSED:
-            peer = self._routes.elsewhere(sequences_in(self._serving, request))
+            peer = self._routes.elsewhere(sequences_in(self._serving, request, self._scope(caller)))
             if peer is None:
                 raise
-            return self._routes.pass_on(peer, peer.inference.ModelInfer, request, respond)
+            infer = partial(peer.inference.ModelInfer, metadata=self._passed_on(caller))
+            return self._routes.pass_on(peer, infer, request, respond)
         return cancel
 
-    @later
-    def ModelStatistics(self, request: pb.ModelStatisticsRequest, respond: Respond) -> Cancel:
+    @for_caller
+    def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, respond: Respond, caller: Caller
+    ) -> Cancel:
         """Of all processes together."""
         answers: list[pb.ModelStatisticsResponse] = []
-        InferenceService.ModelStatistics.begin(self, request, answers.append)
+        InferenceService.ModelStatistics.begin(self, request, answers.append, caller)
         others = [peer.inference.ModelStatistics for peer in self._routes.peers.values()]
         ask = partial(self._routes.ask, others, request)
         return self._routes.in_task(merged_statistics(answers, ask), respond)
 
-    async def ModelStreamInfer(  # type: ignore[override]  # grpc.aio also takes this form
-        self, request_iterator: Any, context: Any
-    ) -> None:
-        stream = RoutedInferenceStream(self._serving, self._routes)
-        replies: Replies[pb.ModelStreamInferResponse] = Replies(self._max_open, ordered=True)
-        try:
-            await replies.pump(context, stream.handle)
-        finally:
-            stream.cancel()
+    def stream(self, caller: Caller) -> AnyStream:
+        return RoutedInferenceStream(
+            self._serving,
+            self._routes,
+            self._stream(caller),
+            self._scope(caller),
+            self._passed_on(caller),
+        )
+
+    def _passed_on(self, caller: Caller) -> Headers:
+        """What other processes must be told of the caller."""
+        names = (self._caller_header, GRPC_ERROR)
+        return [(name, value) for name in names if name and (value := caller.header(name))]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server.errors import InvalidRequest, RequestError, SessionExists, SessionNotFound
 from server.processes.upstream import Upstream
-from server.rpc.inference import InferenceStream, failed
-from server.rpc.sequences import SequenceId, sequence_of, sources_of
+from server.rpc.sequences import sequence_of, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from server.processes.routes import Peer, Routes
+    from server.rpc.caller import Headers
+    from server.rpc.inference import InferenceStream
     from server.rpc.replies import Slot
+    from server.rpc.sequences import SequenceId
     from server.serving import Serving
     from server.stubs.inference import grpc_service_pb2 as pb
 
@@ -22,10 +25,21 @@ MISSED = (InvalidRequest, SessionNotFound, SessionExists)
 
 
 class RoutedInferenceStream:
-    def __init__(self, serving: Serving, routes: Routes) -> None:
+    """`headers` go with what is passed on."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        routes: Routes,
+        here: InferenceStream,
+        scope: str,
+        headers: Headers,
+    ) -> None:
         self._serving = serving
         self._routes = routes
-        self._here = InferenceStream(serving)
+        self._here = here
+        self._scope = scope
+        self._headers = headers
         self._upstreams: dict[Peer, Upstream] = {}
         # begun there a moment ago: nobody may have claimed them yet
         self._begun: dict[Hashable, Peer] = {}
@@ -39,17 +53,17 @@ class RoutedInferenceStream:
         except Exception as error:
             peer = self._peer(request) if isinstance(error, MISSED) else None
             if peer is None:
-                return slot.fill(failed(request.id, error))
+                return self._here.refuse(request, slot, error)
             self._pass_on(peer, request, slot)
 
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""
-        self._here.outstanding.cancel()
+        self._here.cancel()
         for upstream in self._upstreams.values():
             upstream.cancel()
 
     def _peer(self, request: pb.ModelInferRequest) -> Peer | None:
-        sequences = list(sequences_in(self._serving, request))
+        sequences = list(sequences_in(self._serving, request, self._scope))
         peer = self._routes.elsewhere(sequences)
         if peer is None:
             return self._begun.get(sequences[0]) if sequences else None
@@ -65,23 +79,26 @@ class RoutedInferenceStream:
     ) -> None:
         def receive(answer: pb.ModelStreamInferResponse | RequestError) -> None:
             if isinstance(answer, RequestError):
-                answer = failed(request.id, answer)
-            slot.fill(answer)
+                self._here.refuse(request, slot, answer)
+            else:
+                slot.fill(answer)
 
         upstream = self._upstreams.get(peer)
         if upstream is None or upstream.broken:
-            method = peer.inference.ModelStreamInfer
+            method = partial(peer.inference.ModelStreamInfer, metadata=self._headers)
             upstream = self._upstreams[peer] = Upstream(self._routes, peer, method)
         upstream.send(request, receive)
 
 
-def sequences_in(serving: Serving, request: pb.ModelInferRequest) -> Iterable[SequenceId]:
+def sequences_in(
+    serving: Serving, request: pb.ModelInferRequest, scope: str
+) -> Iterable[SequenceId]:
     """The sequence that the request belongs to, and those that it may mean to begin with."""
     try:
-        model = serving.model(request.model_name, request.model_version)
-        sequence = sequence_of(model, request.parameters)
+        sequence = sequence_of(request.parameters, scope)
         if sequence.id:
-            yield SequenceId(model.spec.name, model.spec.version, sequence.id)
+            for model in serving.catalogue.homes(request.model_name, request.model_version):
+                yield sequence.key(model)
         if sequence.states_of:
             yield from sources_of(serving, sequence)
     except RequestError:

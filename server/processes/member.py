@@ -37,6 +37,7 @@ class Member:
         self._directory = letter.directory
         self._number = letter.number
         self._limits = letter.config.limits
+        self._caller_header = letter.config.caller_header
         self._server = grpc.aio.server(options=OPTIONS)
         claims = Claims(letter.directory, letter.number)
         self.announce = announce
@@ -46,14 +47,15 @@ class Member:
     def services(self) -> tuple[RoutedSessionService, RoutedInferenceService]:
         """For clients."""
         shared = self.serving, self._limits.max_pending_per_session, self.routes
-        return RoutedSessionService(*shared), RoutedInferenceService(*shared)
+        inference = RoutedInferenceService(*shared, caller_header=self._caller_header)
+        return RoutedSessionService(*shared), inference
 
     async def join(self, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
         """Listen for the others."""
         own = self.serving, self._limits.max_pending_per_session
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(*own), self._server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(*own), self._server
+            InferenceService(*own, caller_header=self._caller_header), self._server
         )
         handlers = {
             METRICS: _handler(lambda: generate_latest(registry)),

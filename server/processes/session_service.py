@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from server.processes.merged import merged_page
 from server.processes.session_stream import MISSED, RoutedSessionStream
-from server.rpc.methods import later
-from server.rpc.replies import Replies
+from server.rpc.methods import for_caller
 from server.rpc.session_service import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SessionService
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import grpc
-
     from rnnserve.v1 import session_pb2 as pb
     from server.processes.routes import Routes
-    from server.rpc.methods import Cancel, Respond
+    from server.rpc.caller import Caller
+    from server.rpc.methods import AnyStream, Cancel, Respond
     from server.serving import Serving
 
 
 def _routed(method: Any) -> Any:
     """The method here, or where the sessions are that the request names."""
 
-    @later
+    @for_caller
     @wraps(method)
-    def begin(service: RoutedSessionService, request: Any, respond: Respond) -> Cancel:
+    def begin(
+        service: RoutedSessionService, request: Any, respond: Respond, caller: Caller
+    ) -> Cancel:
         try:
-            cancel: Cancel = method.begin(service, request, respond)
+            cancel: Cancel = method.begin(service, request, respond, caller)
         except MISSED:
             peer = service.routes.elsewhere(_ids_in(request))
             if peer is None:
@@ -58,27 +58,20 @@ class RoutedSessionService(SessionService):
     KeepAlive = _routed(SessionService.KeepAlive)
     DescribeSession = _routed(SessionService.DescribeSession)
 
-    @later
-    def ListSessions(self, request: pb.ListSessionsRequest, respond: Respond) -> Cancel:
+    @for_caller
+    def ListSessions(
+        self, request: pb.ListSessionsRequest, respond: Respond, caller: Caller
+    ) -> Cancel:
         """Those of all processes."""
         pages: list[pb.ListSessionsResponse] = []
-        SessionService.ListSessions.begin(self, request, pages.append)
+        SessionService.ListSessions.begin(self, request, pages.append, caller)
         others = [peer.sessions.ListSessions for peer in self.routes.peers.values()]
         size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         ask = partial(self.routes.ask, others, request)
         return self.routes.in_task(merged_page(pages, ask, size), respond)
 
-    async def Stream(  # type: ignore[override]  # grpc.aio also takes methods that read and write
-        self,
-        request_iterator: Any,
-        context: grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse],
-    ) -> None:
-        stream = RoutedSessionStream(self._serving, self.routes)
-        replies: Replies[pb.StreamResponse] = Replies(self._max_open, ordered=False)
-        try:
-            await replies.pump(context, stream.handle)
-        finally:
-            stream.cancel()
+    def stream(self, caller: Caller) -> AnyStream:
+        return RoutedSessionStream(self._serving, self.routes)
 
 
 def _ids_in(request: Any) -> Iterable[str]:

@@ -59,7 +59,7 @@ class RoutedSessionStream:
 
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""
-        self._here.outstanding.cancel()
+        self._here.cancel()
         for upstream in self._upstreams.values():
             upstream.cancel()
 

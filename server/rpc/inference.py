@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from server.core.requests import Step, Stepped
 from server.errors import RequestError
 from server.rpc import inference_codec, sequences
 from server.rpc.calls import Outstanding
 from server.rpc.status import expected
+from server.serving import home_of
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from server.core.requests import Result
     from server.core.session import Session
     from server.rpc.handover import Source
     from server.rpc.replies import Slot
-    from server.serving import Serving
+    from server.serving import ServedModel, Serving
 
 
 class Inference:
-    """One ModelInferRequest, decoded and checked. Raises RequestError."""
+    """One ModelInferRequest, decoded and checked. `scope`: whose sequence ids they are. Raises
+    RequestError.
 
-    def __init__(self, serving: Serving, request: pb.ModelInferRequest) -> None:
+    A sequence goes on where it has begun, although its model was replaced meanwhile; a new one
+    begins with the version that serves now.
+    """
+
+    def __init__(self, serving: Serving, request: pb.ModelInferRequest, scope: str = "") -> None:
         self._serving = serving
         self._id = request.id
-        self._model = serving.model(request.model_name, request.model_version)
-        self._sequence = sequences.sequence_of(self._model, request.parameters)
+        name, version = request.model_name, request.model_version
+        homes = serving.catalogue.homes(name, version)
+        sequence = sequences.sequence_of(request.parameters, scope)
+        self._found = sequences.find_session(serving, homes, sequence)
+        goes_on = None if sequence.start else self._found
+        self._model = home_of(goes_on) if goes_on else serving.model(name, version)
+        self._sequence = sequences.with_model(sequence, self._model)
         self._wanted = inference_codec.wanted_outputs(self._model, request)
-        self._found = sequences.find_session(serving, self._model, self._sequence)
-        goes_on = None if self._sequence.start else self._found
         inputs, self._constants = inference_codec.decode_inputs(
             self._model, request, goes_on.batch_size if goes_on else None
         )
@@ -48,7 +59,7 @@ class Inference:
             begins_with=sequences.beginning(self._sequence, self._constants),
         )
         if self._sequence.step:
-            self._look_for_the_same()
+            self._look_for_the_same(homes)
         if self._sequence.start and self.known is None:
             self._find_source()
         if self._model.constants:
@@ -62,15 +73,17 @@ class Inference:
         if self.source and not self._constants:
             self._constants = self.source.constants or {}
 
-    def _look_for_the_same(self) -> None:
+    def _look_for_the_same(self, homes: Iterable[ServedModel]) -> None:
         """A numbered request may have come before: it belongs to the sequence that it has begun
         then, or has its answer although it has ended the sequence.
         """
         if self._found is None:
-            self.known = sequences.last_answer(
-                self._serving, self._model, self._sequence, self.step
-            )
-        elif self._sequence.start and sequences.has_begun_with(self._found, self.step):
+            self.known = sequences.last_answer(self._serving, homes, self._sequence, self.step)
+        elif (
+            self._sequence.start
+            and home_of(self._found) is self._model
+            and sequences.has_begun_with(self._found, self.step)
+        ):
             self._sequence = replace(self._sequence, start=False)
             self.step.start = False
 
@@ -92,11 +105,15 @@ class Inference:
 
 
 class InferenceStream:
-    """The inferences of one stream."""
+    """The inferences of one stream. `ends_at_error`: it ends with the status of the first one that
+    fails, where others tell of it in an answer.
+    """
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, scope: str = "", *, ends_at_error: bool = False) -> None:
         self._serving = serving
-        self.outstanding = Outstanding()
+        self._scope = scope
+        self._ends_at_error = ends_at_error
+        self._outstanding = Outstanding()
 
     def handle(
         self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]
@@ -105,26 +122,35 @@ class InferenceStream:
         try:
             self.begin(request, slot)
         except Exception as error:
-            slot.fill(failed(request.id, error))
+            self.refuse(request, slot, error)
+
+    def refuse(
+        self,
+        request: pb.ModelInferRequest,
+        slot: Slot[pb.ModelStreamInferResponse],
+        error: Exception,
+    ) -> None:
+        """The request has failed."""
+        slot.fill(error if self._ends_at_error else failed(request.id, error))
 
     def begin(self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]) -> None:
         """The same, but what cannot begin is raised."""
-        inference = Inference(self._serving, request)
+        inference = Inference(self._serving, request, self._scope)
+
+        def answer(result: Result) -> None:
+            try:
+                said = pb.ModelStreamInferResponse(infer_response=inference.encode(result))
+            except Exception as error:
+                return self.refuse(request, slot, error)
+            slot.fill(said)
+
         if inference.known is not None:
-            return slot.fill(_answer(request.id, inference, inference.known))
-        self.outstanding.submit(
-            inference.session(),
-            inference.step,
-            lambda result: slot.fill(_answer(request.id, inference, result)),
-            inference.source,
-        )
+            return answer(inference.known)
+        self._outstanding.submit(inference.session(), inference.step, answer, inference.source)
 
-
-def _answer(request_id: str, inference: Inference, result: Any) -> pb.ModelStreamInferResponse:
-    try:
-        return pb.ModelStreamInferResponse(infer_response=inference.encode(result))
-    except Exception as error:
-        return failed(request_id, error)
+    def cancel(self) -> None:
+        """The stream is over: what has not run will not."""
+        self._outstanding.cancel()
 
 
 def failed(request_id: str, error: Exception) -> pb.ModelStreamInferResponse:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from server.errors import ModelNotFound, Unsupported
+from server.errors import ModelNotFound, ModelNotReady
+from server.rpc.caller import of_context
 from server.rpc.calls import begin
 from server.rpc.inference import Inference, InferenceStream
-from server.rpc.methods import at_once, later, methods_of, nothing_to_cancel
+from server.rpc.methods import at_once, for_caller, methods_of, nothing_to_cancel
 from server.rpc.replies import Replies
+from server.rpc.repository_methods import RepositoryMethods
+from server.rpc.sequences import scope_of
+from server.rpc.settings_methods import SettingsMethods
+from server.rpc.shared_memory_methods import SharedMemoryMethods
 from server.rpc.statistics_messages import model_statistics
 from server.stubs.inference import grpc_service_pb2 as pb
 from server.stubs.inference import grpc_service_pb2_grpc
@@ -17,26 +22,30 @@ from server.stubs.inference import grpc_service_pb2_grpc
 if TYPE_CHECKING:
     from server.core.requests import Result
     from server.repository.spec import StateSpec, TensorSpec
-    from server.rpc.methods import Cancel, Method, Respond
+    from server.rpc.caller import Caller
+    from server.rpc.methods import AnyStream, Cancel, Method, Respond
     from server.serving import ServedModel, Serving
 
 SERVER_NAME = "rnnserve"
 EXTENSIONS = ("sequence", "statistics", "model_configuration")
+GRPC_ERROR = "triton_grpc_error"  # a stream with this header "true" ends at its first error
 PLATFORM = "onnxruntime_onnx"
 
 
-def _not_offered(method: str) -> Any:
-    @at_once
-    def answer(service: InferenceService, request: Any) -> Any:
-        raise Unsupported(f"{method} is not offered by this server")
+class InferenceService(
+    RepositoryMethods,
+    SharedMemoryMethods,
+    SettingsMethods,
+    grpc_service_pb2_grpc.GRPCInferenceServiceServicer,
+):
+    """`caller_header`: the header by which callers may have sequence ids of their own; "": none."""
 
-    return answer
-
-
-class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, serving: Serving, max_open_per_stream: int) -> None:
+    def __init__(
+        self, serving: Serving, max_open_per_stream: int, *, caller_header: str = ""
+    ) -> None:
         self._serving = serving
         self._max_open = max_open_per_stream
+        self._caller_header = caller_header
 
     def unary(self) -> list[Method]:
         """Its unary methods, for transports of other kinds."""
@@ -60,7 +69,7 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     def ModelReady(self, request: pb.ModelReadyRequest) -> Any:
         try:
             self._serving.model(request.name, request.version)
-        except ModelNotFound:
+        except (ModelNotFound, ModelNotReady):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=not self._serving.draining)
 
@@ -70,7 +79,7 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         spec = model.spec
         return pb.ModelMetadataResponse(
             name=spec.name,
-            versions=[str(version) for version in self._serving.versions(spec.name)],
+            versions=[str(version) for version in self._serving.catalogue.versions(spec.name)],
             platform=PLATFORM,
             inputs=[
                 *(_metadata(tensor) for tensor in spec.inputs),
@@ -87,7 +96,7 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     @at_once
     def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> Any:
         if request.name and not request.version:
-            self._serving.versions(request.name)
+            self._serving.catalogue.versions(request.name)
         models = (
             [self._serving.model(request.name, request.version)]
             if request.name and request.version
@@ -95,9 +104,9 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         )
         return pb.ModelStatisticsResponse(model_stats=[model_statistics(m) for m in models])
 
-    @later
-    def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond) -> Cancel:
-        inference = Inference(self._serving, request)
+    @for_caller
+    def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
+        inference = Inference(self._serving, request, self._scope(caller))
 
         def answer(result: Result) -> None:
             try:
@@ -114,24 +123,24 @@ class InferenceService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelStreamInfer(  # type: ignore[override]  # grpc.aio also takes this form
         self, request_iterator: Any, context: Any
     ) -> None:
-        stream = InferenceStream(self._serving)
+        stream = self.stream(of_context(context))
         replies: Replies[pb.ModelStreamInferResponse] = Replies(self._max_open, ordered=True)
         try:
             await replies.pump(context, stream.handle)
         finally:
-            stream.outstanding.cancel()
+            stream.cancel()
 
-    RepositoryIndex = _not_offered("RepositoryIndex")
-    RepositoryModelLoad = _not_offered("RepositoryModelLoad")
-    RepositoryModelUnload = _not_offered("RepositoryModelUnload")
-    SystemSharedMemoryStatus = _not_offered("SystemSharedMemoryStatus")
-    SystemSharedMemoryRegister = _not_offered("SystemSharedMemoryRegister")
-    SystemSharedMemoryUnregister = _not_offered("SystemSharedMemoryUnregister")
-    CudaSharedMemoryStatus = _not_offered("CudaSharedMemoryStatus")
-    CudaSharedMemoryRegister = _not_offered("CudaSharedMemoryRegister")
-    CudaSharedMemoryUnregister = _not_offered("CudaSharedMemoryUnregister")
-    TraceSetting = _not_offered("TraceSetting")
-    LogSettings = _not_offered("LogSettings")
+    def stream(self, caller: Caller) -> AnyStream:
+        """What handles one stream."""
+        return self._stream(caller)
+
+    def _stream(self, caller: Caller) -> InferenceStream:
+        ends_at_error = caller.header(GRPC_ERROR).lower() == "true"
+        return InferenceStream(self._serving, self._scope(caller), ends_at_error=ends_at_error)
+
+    def _scope(self, caller: Caller) -> str:
+        """Whose sequence ids the caller's are."""
+        return scope_of(caller.header(self._caller_header)) if self._caller_header else ""
 
 
 def _constant_metadata(

@@ -1,9 +1,10 @@
 """Unary methods, whichever transport they come by.
 
-A method is written once, in the form `begin(service, request, respond)`: it begins what the request
-asks for and calls `respond` once, at once or later, with the answering message or with what went
-wrong; it returns a function that tells that nobody waits any more. Exceptions that it raises are
-answers, too. So a transport can hand in calls by the hundred and needs no task or future for each.
+A method is written once, in the form `begin(service, request, respond, caller)`: it begins what the
+request asks for and calls `respond` once, at once or later, with the answering message or with what
+went wrong; it returns a function that tells that nobody waits any more. Exceptions that it raises
+are answers, too. So a transport can hand in calls by the hundred and needs no task or future for
+each. Most methods do not ask who calls, and are written without `caller`.
 
 The decorators here make of that a method of a grpc.aio servicer, with the original beside it.
 """
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from server.errors import InvalidRequest
+from server.errors import InvalidRequest, Unsupported
+from server.rpc.caller import Caller, of_context
 from server.rpc.status import abort
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = "Message | Exception"
 Respond: TypeAlias = Callable[[Any], None]
 Cancel: TypeAlias = Callable[[], None]
-Begin: TypeAlias = Callable[[Any, Respond], Cancel]
+Begin: TypeAlias = Callable[[Any, Respond, Caller], Cancel]
 
 
 class Method(NamedTuple):
@@ -37,14 +39,14 @@ class Method(NamedTuple):
     begin: Begin
 
 
-def later(begin: Callable[[Any, Any, Respond], Cancel]) -> Any:
-    """A method whose answer may have to wait."""
+def for_caller(begin: Callable[[Any, Any, Respond, Caller], Cancel]) -> Any:
+    """A method whose answer may have to wait, and that asks who calls."""
 
     @functools.wraps(begin)
     async def method(service: Any, request: Any, context: Any) -> Any:
         waiting = _Waiting()
         try:
-            cancel = begin(service, request, waiting.respond)
+            cancel = begin(service, request, waiting.respond, of_context(context))
             answer = waiting.answer
             if answer is None:
                 answer = await waiting.wait(cancel)
@@ -58,15 +60,35 @@ def later(begin: Callable[[Any, Any, Respond], Cancel]) -> Any:
     return method
 
 
+def later(begin: Callable[[Any, Any, Respond], Cancel]) -> Any:
+    """A method whose answer may have to wait."""
+
+    @functools.wraps(begin)
+    def for_anybody(service: Any, request: Any, respond: Respond, caller: Caller) -> Cancel:
+        return begin(service, request, respond)
+
+    return for_caller(for_anybody)
+
+
 def at_once(answer: Callable[[Any, Any], Message]) -> Any:
     """A method that answers without waiting for anybody."""
 
     @functools.wraps(answer)
-    def begin(service: Any, request: Any, respond: Respond) -> Cancel:
+    def begin(service: Any, request: Any, respond: Respond, caller: Caller) -> Cancel:
         respond(answer(service, request))
         return nothing_to_cancel
 
-    return later(begin)
+    return for_caller(begin)
+
+
+def not_offered(name: str) -> Any:
+    """A method that the protocol has and this server has not."""
+
+    @at_once
+    def answer(service: Any, request: Any) -> Any:
+        raise Unsupported(f"{name} is not offered by this server")
+
+    return answer
 
 
 def methods_of(service: Any, descriptor: Any, messages: Any) -> list[Method]:
@@ -87,6 +109,16 @@ class AnyMethod(Protocol):
     def path(self) -> str: ...
     @property
     def request_type(self) -> type[Message]: ...
+
+
+class AnyStream(Protocol):
+    """One stream of a client's."""
+
+    def handle(self, message: Any, slot: Any) -> None:
+        """Begin what the message asks for; its answer, or an error, goes to `slot`."""
+
+    def cancel(self) -> None:
+        """The stream is over: what has not run will not."""
 
 
 def decoded(method: AnyMethod, message: bytes) -> Message:

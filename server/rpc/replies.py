@@ -9,17 +9,29 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import grpc
 import structlog
 
+from server.rpc.status import abort
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger()
+
+
+class Ended(Exception):
+    """A stream ends with an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
 
 M = TypeVar("M")
 
 
 class Replies(Generic[M]):
     """Slots for answers. A slot is taken when its request is read and filled when the answer is
-    there. In an `ordered` stream answers leave in the order of the requests, else as they come.
+    there. In an `ordered` stream answers leave in the order of the requests, else as they come. An
+    exception in place of an answer ends the stream when its turn comes.
 
     At most `max_open` slots are open at a time: a client that sends faster than it can be served
     is slowed down by HTTP/2's flow control.
@@ -30,7 +42,7 @@ class Replies(Generic[M]):
         self._ordered = ordered
         self._open = 0
         self._slots: deque[Slot[M]] = deque()  # if ordered: those whose answer has not left
-        self._ready: deque[M] = deque()
+        self._ready: deque[M | Exception] = deque()
         self._handling = False
         self._writing = False
         self._no_more = False
@@ -44,6 +56,7 @@ class Replies(Generic[M]):
         slot for its answer, and write the answers, until the client has closed its half and
         everything is answered.
         """
+        end: Any = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write_later(context))
@@ -55,10 +68,14 @@ class Replies(Generic[M]):
                     await self._write_ready(context)  # an answer at once needs no other task
                 self._no_more = True
                 self._wake()
+        except* Ended as ended:
+            end = ended.exceptions[0]
         except* Exception as failed:
             log.info("could not write to a stream", reason=repr(failed.exceptions[0]))
+        if end is not None:
+            await abort(context, end.error)
 
-    def filled(self, slot: Slot[M], message: M) -> None:
+    def filled(self, slot: Slot[M], message: M | Exception) -> None:
         """The answer for `slot` is there."""
         slot.message = message
         if not self._ordered:
@@ -69,7 +86,7 @@ class Replies(Generic[M]):
         if not self._handling:
             self._wake()
 
-    def _leave(self, message: M) -> None:
+    def _leave(self, message: M | Exception) -> None:
         self._ready.append(message)
         self._open -= 1
 
@@ -90,7 +107,10 @@ class Replies(Generic[M]):
             return
         self._writing = True
         while self._ready:
-            await context.write(self._ready.popleft())
+            message = self._ready.popleft()
+            if isinstance(message, Exception):
+                raise Ended(message)
+            await context.write(message)
         self._writing = False
 
     async def _write_later(self, context: grpc.aio.ServicerContext[Any, M]) -> None:
@@ -113,7 +133,7 @@ class Slot(Generic[M]):
 
     def __init__(self, replies: Replies[M]) -> None:
         self._replies = replies
-        self.message: M | None = None
+        self.message: M | Exception | None = None
 
-    def fill(self, message: M) -> None:
+    def fill(self, message: M | Exception) -> None:
         self._replies.filled(self, message)

@@ -6,6 +6,7 @@ it begins with the states of another.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.core.remembered import fingerprint
@@ -15,7 +16,7 @@ from server.rpc.handover import Source
 from server.rpc.tensors import missing_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterator, Mapping
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 
     from server.core.requests import Arrays
     from server.core.session import Session
@@ -30,24 +31,30 @@ STATES_OF = "rnnserve_states_of"
 STEP = "rnnserve_step"
 MAX_ID_BYTES = 256
 MAX_DIGITS = 20  # of an id that may be a number of 64 bits
+SCOPE_BYTES, SHOWN_OF_SCOPE = 16, 8
 
 
 class SequenceId(NamedTuple):
-    """A session's id: a sequence id counts within one version of one model."""
+    """A session's id: a sequence id counts within one version of one model, and for one caller, if
+    it says who it is.
+    """
 
     model: str
     version: int
     id: int | str
+    scope: str = ""
 
     def __str__(self) -> str:
         """Where sessions of all models are listed side by side, no two may look the same."""
-        return f"sequence {self.id!r} of {self.model}/{self.version}"
+        of_caller = f" of caller {self.scope[:SHOWN_OF_SCOPE]}" if self.scope else ""
+        return f"sequence {self.id!r} of {self.model}/{self.version}{of_caller}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
     """Where a request stands in its sequence; without an id it is in none. `states_of`, at START
-    only: "MODEL/SEQUENCE ID". `step`: its number in the sequence, from 1; 0: not said.
+    only: "MODEL/SEQUENCE ID". `step`: its number in the sequence, from 1; 0: not said. `scope`:
+    whose ids they are.
     """
 
     id: int | str = 0
@@ -55,12 +62,23 @@ class Sequence:
     end: bool = False
     states_of: str = ""
     step: int = 0
+    scope: str = ""
+
+    def key(self, model: ServedModel) -> SequenceId:
+        return SequenceId(model.spec.name, model.spec.version, self.id, self.scope)
 
 
 WHOLE = Sequence(start=True, end=True)  # where nothing is kept: every request is all there is
 
 
-def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) -> Sequence:
+def scope_of(header: str) -> str:
+    """Whose ids they are that come with this value of the header that names the caller: it may be a
+    secret, and sequences are listed.
+    """
+    return blake2b(header.encode(), digest_size=SCOPE_BYTES).hexdigest() if header else ""
+
+
+def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Sequence:
     """What the request's parameters say. Raises InvalidRequest for a parameter of the wrong type,
     Unsupported for one that this server does not have.
     """
@@ -92,18 +110,31 @@ def sequence_of(model: ServedModel, parameters: Mapping[str, InferParameter]) ->
             f"request parameter '{STEP}' counts the requests of a sequence from 1, at "
             f"sequence_start, got {step}"
         )
-    if not model.keeps_something:
-        if states_of:
-            raise InvalidRequest(f"model '{model.spec.name}' has no states: '{STATES_OF}' is wrong")
-        return WHOLE
-    return Sequence(id, flags["sequence_start"], flags["sequence_end"], states_of, step)
+    start, end = flags["sequence_start"], flags["sequence_end"]
+    return Sequence(id, start, end, states_of, step, scope)
 
 
-def find_session(serving: Serving, model: ServedModel, sequence: Sequence) -> Session | None:
+def with_model(sequence: Sequence, model: ServedModel) -> Sequence:
+    """The same, where the model keeps something from one request to the next. Raises
+    InvalidRequest.
+    """
+    if model.keeps_something:
+        return sequence
+    if sequence.states_of:
+        raise InvalidRequest(f"model '{model.spec.name}' has no states: '{STATES_OF}' is wrong")
+    return WHOLE
+
+
+def find_session(
+    serving: Serving, homes: Iterable[ServedModel], sequence: Sequence
+) -> Session | None:
     """The session of that id, if there is one; a START will replace it."""
     if not sequence.id:
         return None
-    return serving.sessions.find(SequenceId(model.spec.name, model.spec.version, sequence.id))
+    for model in homes:
+        if (session := serving.sessions.find(sequence.key(model))) is not None:
+            return session
+    return None
 
 
 def session_of(
@@ -124,7 +155,7 @@ def session_of(
             f"inference request to model '{model.spec.name}' must specify a non-zero or non-empty "
             "correlation ID"
         )
-    key = SequenceId(model.spec.name, model.spec.version, sequence.id)
+    key = sequence.key(model)
     if sequence.start:
         return serving.open(model, id=key, batch_size=batch_size or 1, replaces=session)
     goes_on = session is not None and not (session.closed if sequence.step else session.ending)
@@ -150,17 +181,17 @@ def beginning(sequence: Sequence, constants: Arrays) -> Hashable:
 
 
 def last_answer(
-    serving: Serving, model: ServedModel, sequence: Sequence, step: Step
+    serving: Serving, homes: Iterable[ServedModel], sequence: Sequence, step: Step
 ) -> Stepped | RequestError | None:
     """The answer to a numbered step that has come before and has ended its sequence."""
     if sequence.start and not sequence.end:
         return None  # a new sequence, whatever the one before has begun with
-    key = SequenceId(model.spec.name, model.spec.version, sequence.id)
-    for answer in serving.sessions.last_answers(key):
-        if answer.index == sequence.step:
-            again = answer.again(step)
-            is_new = sequence.start and isinstance(again, RequestError)
-            return None if is_new else again
+    for model in homes:
+        for answer in serving.sessions.last_answers(sequence.key(model)):
+            if answer.index == sequence.step:
+                again = answer.again(step)
+                is_new = sequence.start and isinstance(again, RequestError)
+                return None if is_new else again
     return None
 
 
@@ -187,7 +218,7 @@ def source_of(
         session = serving.sessions.find(key)
         if session is None:
             continue
-        if session.id == (model.spec.name, model.spec.version, sequence.id):
+        if session.id == sequence.key(model):
             raise InvalidRequest(f"sequence {key.id} cannot begin with its own states")
         return Source(session, model, batch_size, {})
     name, _, text = sequence.states_of.partition("/")
@@ -202,9 +233,9 @@ def sources_of(serving: Serving, sequence: Sequence) -> Iterator[SequenceId]:
     """
     name, _, text = sequence.states_of.partition("/")
     is_number = text.removeprefix("-").isdecimal() and len(text) <= MAX_DIGITS
-    for version in reversed(serving.versions(name)):
+    for version in reversed(serving.catalogue.all_versions(name)):
         for id in (int(text), text) if is_number else (text,):
-            yield SequenceId(name, version, id)
+            yield SequenceId(name, version, id, sequence.scope)
 
 
 def check_constants(

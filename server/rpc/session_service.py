@@ -9,6 +9,7 @@ from rnnserve.v1 import session_pb2 as pb
 from rnnserve.v1 import session_pb2_grpc
 from server.errors import InvalidRequest
 from server.rpc import actions, beginnings
+from server.rpc.caller import of_context
 from server.rpc.calls import begin
 from server.rpc.methods import at_once, later, methods_of
 from server.rpc.replies import Replies
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from server.core.requests import Result
     from server.core.session import Session
     from server.rpc.actions import Action
-    from server.rpc.methods import Cancel, Method, Respond
+    from server.rpc.caller import Caller
+    from server.rpc.methods import AnyStream, Cancel, Method, Respond
     from server.serving import Serving
 
 MAX_PAGE_SIZE = 1000
@@ -111,12 +113,16 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
         request_iterator: Any,
         context: grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse],
     ) -> None:
-        stream = SessionStream(self._serving)
+        stream = self.stream(of_context(context))
         replies: Replies[pb.StreamResponse] = Replies(self._max_open, ordered=False)
         try:
             await replies.pump(context, stream.handle)
         finally:
-            stream.outstanding.cancel()
+            stream.cancel()
+
+    def stream(self, caller: Caller) -> AnyStream:
+        """What handles one stream."""
+        return SessionStream(self._serving)
 
     def _session(self, key: pb.SessionKey) -> Session:
         return self._serving.sessions.get(key.session_id, key.token)

@@ -31,7 +31,7 @@ class SessionStream:
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self.handles = Handles(serving)
-        self.outstanding = Outstanding()
+        self._outstanding = Outstanding()
         self._later: deque[tuple[pb.StreamRequest, Slot[pb.StreamResponse]]] = deque()
 
     def handle(self, message: pb.StreamRequest, slot: Slot[pb.StreamResponse]) -> None:
@@ -41,9 +41,13 @@ class SessionStream:
         except Exception as error:
             slot.fill(failed(message, error))
 
+    def cancel(self) -> None:
+        """The stream is over: what has not run will not."""
+        self._outstanding.cancel()
+
     def begin(self, message: pb.StreamRequest, slot: Slot[pb.StreamResponse]) -> None:
         """The same, but what cannot begin is raised."""
-        if self.outstanding.busy:  # many sessions are being opened or closed: it may be about them
+        if self._outstanding.busy:  # many sessions are being opened or closed: it may be about them
             return self._later.append((message, slot))
         kind = message.WhichOneof("action")
         if kind == "step":
@@ -60,7 +64,7 @@ class SessionStream:
     def _submit(
         self, message: pb.StreamRequest, kind: str, action: Action, slot: Slot[pb.StreamResponse]
     ) -> None:
-        self.outstanding.submit(
+        self._outstanding.submit(
             action.session,
             action.request,
             lambda result: self._answer(message, kind, action, result, slot),
@@ -97,7 +101,7 @@ class SessionStream:
             except Exception as error:
                 slot.fill(failed(message, error))
 
-        self.outstanding.submit_frame(model, frame, answer)
+        self._outstanding.submit_frame(model, frame, answer)
 
     def _do(
         self,
@@ -109,10 +113,10 @@ class SessionStream:
         def answer(result: Message | Exception) -> None:
             failure = failed(message, result) if isinstance(result, Exception) else None
             slot.fill(failure or _response(message, kind, result))
-            while self._later and not self.outstanding.busy:
+            while self._later and not self._outstanding.busy:
                 self.handle(*self._later.popleft())
 
-        self.outstanding.do_by_and_by(work, answer)
+        self._outstanding.do_by_and_by(work, answer)
 
     def _at_once(self, kind: str | None, message: pb.StreamRequest) -> tuple[str, Any] | None:
         """The answer to what no model has to be asked for."""

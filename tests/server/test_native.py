@@ -42,25 +42,25 @@ class Calls:
         kind = pb.RestoreRequest
         return [Method(PATH + name, kind, getattr(self, name)) for name in names]
 
-    def echo(self, request: Any, respond: Any) -> Any:
+    def echo(self, request: Any, respond: Any, caller: Any) -> Any:
         self._note_turn()
         respond(request)
         return lambda: self.cancelled.append(request)
 
-    def wait(self, request: Any, respond: Any) -> Any:
+    def wait(self, request: Any, respond: Any, caller: Any) -> Any:
         self._note_turn()
         self.waiting.append(respond)
         return lambda: self.cancelled.append(request)
 
-    def refuse(self, request: Any, respond: Any) -> Any:
+    def refuse(self, request: Any, respond: Any, caller: Any) -> Any:
         if request.snapshot == b"gap":
             raise StepGap("größer als 100 %", 7)
         raise LimitReached("too many", 2.5)
 
-    def crash(self, request: Any, respond: Any) -> Any:
+    def crash(self, request: Any, respond: Any, caller: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    def grow(self, request: Any, respond: Any) -> Any:
+    def grow(self, request: Any, respond: Any, caller: Any) -> Any:
         respond(pb.RestoreRequest(snapshot=bytes(2 * MAX_BYTES)))
 
     def _note_turn(self) -> None:

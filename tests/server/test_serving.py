@@ -114,7 +114,7 @@ def test_a_model_that_may_be_cut_has_chunks_and_others_have_not() -> None:
 
 async def test_models_are_found_by_name_and_version(serving: Serving, add: MakeModel) -> None:
     two, ten, other = add("m", 2), add("m", 10), add("other", 1)
-    assert serving.versions("m") == [2, 10]
+    assert serving.catalogue.versions("m") == [2, 10]
     assert serving.model("m") is ten  # the latest: by number, not by spelling
     assert serving.model("m", "2") is two
     assert serving.model("other", "1") is other

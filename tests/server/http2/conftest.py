@@ -64,34 +64,34 @@ class Service:
         return [
             StreamMethod(PATH + name, pb.RestoreRequest, start, MAX_OPEN, ordered)
             for name, start, ordered in (
-                ("Echo", lambda: self._start(self._echo), False),
-                ("Wait", lambda: self._start(self._wait), False),
-                ("Ordered", lambda: self._start(self._wait), True),
+                ("Echo", lambda caller: self._start(self._echo), False),
+                ("Wait", lambda caller: self._start(self._wait), False),
+                ("Ordered", lambda caller: self._start(self._wait), True),
             )
         ]
 
     def cancel(self) -> None:
         self.cancelled += 1
 
-    def echo(self, request: Any, respond: Any) -> Any:
+    def echo(self, request: Any, respond: Any, caller: Any) -> Any:
         self.begun.append(request.snapshot)
         respond(request)
         return self.cancel
 
-    def wait(self, request: Any, respond: Any) -> Any:
+    def wait(self, request: Any, respond: Any, caller: Any) -> Any:
         self.begun.append(request.snapshot)
         self.waiting.append((request.snapshot, respond))
         return self.cancel
 
-    def refuse(self, request: Any, respond: Any) -> Any:
+    def refuse(self, request: Any, respond: Any, caller: Any) -> Any:
         if request.snapshot:
             raise StepGap("größer als 100 %\n", 7)
         raise LimitReached("too many", 2.5)
 
-    def crash(self, request: Any, respond: Any) -> Any:
+    def crash(self, request: Any, respond: Any, caller: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    def grow(self, request: Any, respond: Any) -> Any:
+    def grow(self, request: Any, respond: Any, caller: Any) -> Any:
         respond(pb.RestoreRequest(snapshot=bytes(MAX_BYTES + 1)))
         return self.cancel
 

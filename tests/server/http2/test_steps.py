@@ -26,7 +26,11 @@ async def test_one_read_is_one_turn(rig: Any) -> None:
         slot.fill(request)
 
     method = StreamMethod(
-        "/test.Service/Turns", pb.RestoreRequest, lambda: (handle, rig.service.cancel), 4, False
+        "/test.Service/Turns",
+        pb.RestoreRequest,
+        lambda caller: (handle, rig.service.cancel),
+        4,
+        False,
     )
     rig.server.add_streams([method])
     wire = await rig.wire()

@@ -11,7 +11,6 @@ import asyncio
 import os
 import threading
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -27,10 +26,8 @@ from server.core.requests import Read
 from server.engine.engine import Engine
 from server.repository.load import load
 from server.rpc.calls import begin
-from server.rpc.inference import InferenceStream
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
-from server.rpc.session_stream import SessionStream
 from server.serving import ServedModel, Serving, limits_of
 from server.stubs.inference import grpc_service_pb2 as oip
 from server.stubs.inference import grpc_service_pb2_grpc as oip_grpc
@@ -352,15 +349,15 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
 
 def _server(serving: Serving, max_open: int) -> Any:
     """With both services, over the transport that the environment names."""
-    sessions, inference = SessionService(serving, max_open), InferenceService(serving, max_open)
+    sessions = SessionService(serving, max_open)
+    inference = InferenceService(serving, max_open, caller_header="rnnserve-caller")
     if TRANSPORT == "http2":
         from server.http2.server import Http2Server
         from server.http2.streaming import stream_methods
 
         server = Http2Server(MAX_MESSAGE_BYTES)
         server.add_methods([*sessions.unary(), *inference.unary()])
-        streams = partial(SessionStream, serving), partial(InferenceStream, serving)
-        server.add_streams(stream_methods(*streams, max_open))
+        server.add_streams(stream_methods(sessions, inference, max_open))
         return server
     behind = grpc.aio.server()
     pb_grpc.add_SessionServiceServicer_to_server(sessions, behind)

@@ -12,6 +12,8 @@ import grpc
 import numpy as np
 import pytest
 
+from server.rpc.sequences import SequenceId
+
 X = np.array([[[1, 2]]])
 PLACES = {"x": np.zeros((1, 2), np.float32), "place": np.array([0])}
 Code = grpc.StatusCode
@@ -176,9 +178,7 @@ async def test_a_failure_in_a_batch_is_its_own(rig: Any) -> None:
     assert isinstance(answers.pop(2), grpc.aio.AioRpcError)
     assert [rig.outputs_of(a)["y"].tolist() for a in answers] == [[[10, 20]]] * 5
     after = await rig.snapshot()
-    assert [id for id in after if after[id] == before[id]] == [
-        "SequenceId(model='mixed', version=1, id=3)"
-    ]
+    assert [id for id in after if after[id] == before[id]] == [repr(SequenceId("mixed", 1, 3))]
 
 
 async def test_an_expired_sequence_is_told_so(rig: Any) -> None:
