@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,16 +14,13 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from rnnserve.v1 import session_pb2, session_pb2_grpc
-from server.engine.engine import Engine
-from server.engine.pacing import measured_chunk
+from server.control import ModelControl
 from server.errors import StartupError
 from server.http import HttpServer
 from server.metrics import ServingCollector
-from server.repository.load import load
-from server.repository.scan import scan
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
-from server.serving import ServedModel, Serving, limits_of
+from server.serving import Serving
 from server.stubs.inference import grpc_service_pb2, grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from server.http2.server import Http2Server
     from server.native import NativeServer
     from server.processes.member import Member
-    from server.repository.spec import ModelSpec
 
 log = structlog.get_logger()
 
@@ -61,9 +55,9 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
     pages = _registry(serving), lambda: is_ready(serving)
     http = None if member else HttpServer(config.host, config.http_port, *pages)
     try:
-        for spec in _specs(config):
-            serving.add(_served(spec, config, serving))
-        services = member.services() if member else _services(serving, config)
+        control = ModelControl(config, serving)
+        await control.start()
+        services = member.services(control) if member else _services(serving, config, control)
         if http2 is not None:
             status = await _add_to_http2(http2, config, *services)
         else:
@@ -84,6 +78,7 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
         await stop.wait()
         finished = await _drain(serving, status, stop, config.drain_limit_s)
         expiry.cancel()
+        await control.stop()
         grace_s = STOP_GRACE_S if finished else None
         await server.stop(grace_s)
         if member:
@@ -97,36 +92,6 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
 
 def is_ready(serving: Serving) -> bool:
     return serving.started and not serving.draining
-
-
-def _specs(config: ServerConfig) -> list[ModelSpec]:
-    return [spec for directory in scan(config.repository) for spec in load(directory)]
-
-
-def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> ServedModel:
-    """Load one model. Raises StartupError."""
-    started_s = time.monotonic()
-    limits = limits_of(spec, config.limits)
-    engine = Engine(
-        spec,
-        provider=config.provider,
-        rows=limits.arena_rows,
-        intra_op_threads=config.intra_op_threads,
-    )
-    if limits.max_chunk and not spec.piece and not config.limits.max_chunk:
-        limits = replace(limits, max_chunk=measured_chunk(engine, otherwise=limits.max_chunk))
-    log.info(
-        "model ready",
-        model=spec.name,
-        version=spec.version,
-        device=engine.device,
-        states=len(spec.states),
-        bytes_per_session=spec.state_nbytes,
-        max_chunk=limits.max_chunk,
-        seconds=round(time.monotonic() - started_s, 2),
-    )
-    own_thread = {"auto": None, "own": True, "shared": False}[config.engine_thread]
-    return ServedModel(spec, engine, limits, serving.closed, own_thread=own_thread)
 
 
 def _grpc_server(config: ServerConfig, *, shares_port: bool) -> grpc.aio.Server:
@@ -200,9 +165,13 @@ def _registry(serving: Serving) -> CollectorRegistry:
     return registry
 
 
-def _services(serving: Serving, config: ServerConfig) -> tuple[SessionService, InferenceService]:
+def _services(
+    serving: Serving, config: ServerConfig, control: ModelControl
+) -> tuple[SessionService, InferenceService]:
     max_open = config.limits.max_pending_per_session
-    inference = InferenceService(serving, max_open, caller_header=config.caller_header)
+    inference = InferenceService(
+        serving, max_open, control=control, caller_header=config.caller_header
+    )
     return SessionService(serving, max_open), inference
 
 

@@ -15,6 +15,31 @@ def serve(
     repository: Annotated[
         Path | None, typer.Option(help="Directory of models.", show_default="repository")
     ] = None,
+    model_control_mode: Annotated[
+        Literal["none", "poll", "explicit"] | None,
+        typer.Option(
+            help="Which models: those there at the start; changes, too; as clients ask.",
+            show_default="none",
+        ),
+    ] = None,
+    load_model: Annotated[
+        list[str] | None,
+        typer.Option(help="With explicit: load this at the start, * for all. May be repeated."),
+    ] = None,
+    repository_poll_s: Annotated[
+        float | None,
+        typer.Option(help="With poll: seconds between two looks.", show_default="15"),
+    ] = None,
+    exit_on_error: Annotated[
+        bool | None,
+        typer.Option(help="Do not start if a model cannot be served.", show_default="yes"),
+    ] = None,
+    model_drain_limit_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that sessions of a replaced or unloaded model have.", show_default="300"
+        ),
+    ] = None,
     host: Annotated[
         str | None,
         typer.Option(help="Address to listen on, 0.0.0.0 for all.", show_default="127.0.0.1"),

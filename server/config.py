@@ -63,6 +63,24 @@ class ServerConfig(BaseSettings):
     )
 
     repository: Path = Field(default=Path("repository"), description="directory of models")
+    model_control_mode: Literal["none", "poll", "explicit"] = Field(
+        default="none",
+        description="none: what lies there at the start; poll: and what changes; explicit: on call",
+    )
+    load_model: tuple[str, ...] = Field(
+        default=(), description="with explicit: models to load at the start; * for all"
+    )
+    repository_poll_s: float = Field(
+        default=15.0, gt=0, description="with poll: seconds between two looks"
+    )
+    exit_on_error: bool = Field(
+        default=True, description="do not start if a model cannot be served"
+    )
+    model_drain_limit_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="seconds that sessions of a model have that is replaced or unloaded",
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     grpc_port: int = Field(default=8001, ge=0, le=65535, description="0: any free port")
     http_port: int = Field(

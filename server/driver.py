@@ -115,9 +115,10 @@ class Driver:
             await waiter
 
     def stop(self) -> None:
-        """Let the thread end after the job it is at."""
+        """Let the thread end after the job it is at, and the engine go."""
         self._jobs.put(None)
         self._thread.join()
+        del self.engine  # whoever holds the driver may be in a cycle, and an arena is large
 
     # ---- the loop -------------------------------------------------------------------------------
 

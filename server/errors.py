@@ -84,5 +84,13 @@ class Unsupported(RequestError):
     """The protocol has it, this server has not."""
 
 
+class OpenInferenceError(RequestError):
+    """What only clients of the Open Inference protocol can meet."""
+
+
+class ModelControlOff(OpenInferenceError):
+    """Models are not loaded and unloaded at a client's request."""
+
+
 class StartupError(Exception):
     """The server cannot start: configuration, model repository, port."""

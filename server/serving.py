@@ -152,6 +152,10 @@ class ServedModel:
         self.scheduler.close(session)
         self.driver.wake()
 
+    def stop(self) -> None:
+        """Free what it takes on its device. It has no sessions any more, and gets none."""
+        self.driver.stop()
+
 
 def home_of(session: Session) -> ServedModel:
     """The model that a session runs on."""
@@ -232,6 +236,15 @@ class Serving:
         if not len(self.sessions):
             self.empty.set()
 
+    def end_all(self, model: ServedModel) -> int:
+        """Close the sessions of a model that goes; how many those were."""
+        left = [session for session in model.table.sessions if session is not None]
+        version = f"version {model.spec.version} of model '{model.spec.name}'"
+        for session in left:
+            if not session.closed:
+                self.sessions.end(session, f"was closed when {version} was unloaded")
+        return len(left)
+
     def expire(self, at_most: int | None = None) -> int:
         """Close sessions that were idle too long; how many those were."""
         count = len(self.sessions.expire(time.monotonic(), at_most))
@@ -246,4 +259,4 @@ class Serving:
     def stop(self) -> None:
         """Let the engines' threads end."""
         for model in self.catalogue.everything():
-            model.driver.stop()
+            model.stop()

@@ -45,8 +45,20 @@ MAY_IMPORT = {
         *("server.errors", "server.core", "server.driver", "server.config", "server.catalogue"),
         *("server.repository.spec", "server.statistics"),
     },
+    "server.overrides": {
+        *("server.errors", "server.repository.scan", "server.stubs", "google.protobuf"),
+    },
+    "server.loading": {
+        *("server.config", "server.core.ledger", "server.engine", "server.repository"),
+        *("server.serving", "structlog"),
+    },
+    "server.control": {
+        *("server.errors", "server.config", "server.catalogue", "server.loading"),
+        *("server.overrides", "server.repository.scan", "server.serving", "structlog"),
+    },
     "server.rpc": {
         *("server.errors", "server.core", "server.serving", "server.repository.spec"),
+        *("server.control", "server.overrides"),
         *("server.statistics", "server.stubs", "rnnserve.v1"),
         *("grpc", "google.protobuf", "numpy", "structlog"),
     },
@@ -54,6 +66,7 @@ MAY_IMPORT = {
     "server.processes": {
         *("server.errors", "server.config", "server.core.session", "server.core.sessions"),
         *("server.serving", "server.rpc", "server.http", "server.stubs", "rnnserve.v1"),
+        "server.control",
         *("grpc", "google.protobuf", "prometheus_client", "pydantic", "structlog"),
     },
     "server.processes.worker": {

@@ -35,7 +35,7 @@ class Sessions:
         self.max_sessions = max_sessions
         self._by_id: dict[Hashable, Session] = {}
         self._tables: dict[Table, None] = {}
-        self._tombstones: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
+        self._tombstones: OrderedDict[Hashable, tuple[bytes, str]] = OrderedDict()
         self._last_answers: OrderedDict[Hashable, Sequence[Answer]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -80,16 +80,13 @@ class Sessions:
             return session
         tombstone = self._tombstones.get(id)
         if tombstone is not None and _same(tombstone[0], token):
-            raise SessionExpired(
-                f"session {id!r} has expired after {tombstone[1]:g} s without a request; "
-                "open a new one"
-            )
+            raise SessionExpired(f"session {id!r} {tombstone[1]}; open a new one")
         raise SessionNotFound(f"no session {id!r} with this token; open one first")
 
-    def expired_after_s(self, id: Hashable) -> float | None:
-        """The idle time after which the session of that id has expired, None if it has not."""
+    def why_gone(self, id: Hashable) -> str:
+        """Why the session of that id is no more, "" if it did not end by itself."""
         tombstone = self._tombstones.get(id)
-        return None if tombstone is None else tombstone[1]
+        return "" if tombstone is None else tombstone[1]
 
     def last_answers(self, id: Hashable) -> Sequence[Answer]:
         """Those to the last steps of a session that ended with one of them, for whoever asks for it
@@ -114,13 +111,20 @@ class Sessions:
             for slot in table.idle_too_long(now_s)[:room]:
                 session = table.sessions[slot]
                 assert session is not None
-                idle_ttl_s = session.idle_ttl_s
-                session.home.close(session)
-                self._tombstones[session.id] = (session.secret, idle_ttl_s)
+                self.end(session, f"has expired after {session.idle_ttl_s:g} s without a request")
                 expired.append(session)
+        return expired
+
+    def end(self, session: Session, why: str) -> None:
+        """Close a session that its owner has not closed; the owner is told why."""
+        session.home.close(session)
+        self._tombstones[session.id] = (session.secret, why)
         while len(self._tombstones) > MAX_TOMBSTONES:
             self._tombstones.popitem(last=False)
-        return expired
+
+    def forget_table(self, table: Table) -> None:
+        """There will be no more sessions of that model."""
+        self._tables.pop(table, None)
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self)} of {self.max_sessions}>"

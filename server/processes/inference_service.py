@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from server.processes.everywhere import everywhere
 from server.processes.inference_stream import MISSED, RoutedInferenceStream, sequences_in
 from server.processes.merged import merged_statistics
 from server.rpc.inference_service import GRPC_ERROR, InferenceService
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
 class RoutedInferenceService(InferenceService):
     def __init__(
-        self, serving: Serving, max_open_per_stream: int, routes: Routes, *, caller_header: str = ""
+        self, serving: Serving, max_open_per_stream: int, routes: Routes, **more: Any
     ) -> None:
-        super().__init__(serving, max_open_per_stream, caller_header=caller_header)
-        self._routes = routes
+        super().__init__(serving, max_open_per_stream, **more)
+        self.routes = routes
+
+    RepositoryModelLoad = everywhere(InferenceService.RepositoryModelLoad)
+    RepositoryModelUnload = everywhere(InferenceService.RepositoryModelUnload)
 
     @for_caller
     def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
@@ -31,11 +35,11 @@ class RoutedInferenceService(InferenceService):
         try:
             cancel: Cancel = InferenceService.ModelInfer.begin(self, request, respond, caller)
         except MISSED:
-            peer = self._routes.elsewhere(sequences_in(self._serving, request, self._scope(caller)))
+            peer = self.routes.elsewhere(sequences_in(self._serving, request, self._scope(caller)))
             if peer is None:
                 raise
             infer = partial(peer.inference.ModelInfer, metadata=self._passed_on(caller))
-            return self._routes.pass_on(peer, infer, request, respond)
+            return self.routes.pass_on(peer, infer, request, respond)
         return cancel
 
     @for_caller
@@ -45,14 +49,14 @@ class RoutedInferenceService(InferenceService):
         """Of all processes together."""
         answers: list[pb.ModelStatisticsResponse] = []
         InferenceService.ModelStatistics.begin(self, request, answers.append, caller)
-        others = [peer.inference.ModelStatistics for peer in self._routes.peers.values()]
-        ask = partial(self._routes.ask, others, request)
-        return self._routes.in_task(merged_statistics(answers, ask), respond)
+        others = [peer.inference.ModelStatistics for peer in self.routes.peers.values()]
+        ask = partial(self.routes.ask, others, request)
+        return self.routes.in_task(merged_statistics(answers, ask), respond)
 
     def stream(self, caller: Caller) -> AnyStream:
         return RoutedInferenceStream(
             self._serving,
-            self._routes,
+            self.routes,
             self._stream(caller),
             self._scope(caller),
             self._passed_on(caller),

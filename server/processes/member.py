@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from server.control import ModelControl
     from server.processes.letter import Letter
 
 
@@ -44,10 +45,15 @@ class Member:
         self.routes = Routes(claims, letter.number, letter.count)
         self.serving = SharedServing(self._limits.max_sessions, claims, self.routes)
 
-    def services(self) -> tuple[RoutedSessionService, RoutedInferenceService]:
+    def services(
+        self, control: ModelControl
+    ) -> tuple[RoutedSessionService, RoutedInferenceService]:
         """For clients."""
+        self._control = control
         shared = self.serving, self._limits.max_pending_per_session, self.routes
-        inference = RoutedInferenceService(*shared, caller_header=self._caller_header)
+        inference = RoutedInferenceService(
+            *shared, control=control, caller_header=self._caller_header
+        )
         return RoutedSessionService(*shared), inference
 
     async def join(self, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
@@ -55,7 +61,8 @@ class Member:
         own = self.serving, self._limits.max_pending_per_session
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(*own), self._server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(*own, caller_header=self._caller_header), self._server
+            InferenceService(*own, control=self._control, caller_header=self._caller_header),
+            self._server,
         )
         handlers = {
             METRICS: _handler(lambda: generate_latest(registry)),

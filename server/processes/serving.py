@@ -81,6 +81,6 @@ class SharedServing(Serving):
         self._claims.give_back(id)
 
     def _is_remembered(self, id: Hashable) -> bool:
-        if self.sessions.expired_after_s(id) is not None:
+        if self.sessions.why_gone(id):
             return True
         return isinstance(id, tuple) and bool(self.sessions.last_answers(id))

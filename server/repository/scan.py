@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from server.errors import StartupError
 from server.repository.problem import Problem
@@ -19,20 +19,41 @@ if TYPE_CHECKING:
 CONFIG = "config.pbtxt"
 
 
-def scan(repository: Path) -> list[Path]:
+# Of everything that lies under a model directory: path, time of change in ns, size in bytes.
+Fingerprint: TypeAlias = frozenset[tuple[str, int, int]]
+
+
+def scan(repository: Path, *, may_be_empty: bool = False) -> list[Path]:
     """The model directories in `repository`, by name: those with a configuration or a version.
 
     Files, hidden directories and directories that hold neither are passed over. Raises
-    StartupError where there is nothing to serve.
+    StartupError where there is nothing to serve, unless that is to be expected.
     """
     if not repository.is_dir():
         raise StartupError(f"{repository}: not a directory; expected a model repository")
-    models = [path for path in sorted(repository.iterdir()) if _is_model(path)]
-    if not models:
+    models = [path for path in sorted(repository.iterdir()) if is_model(path)]
+    if not models and not may_be_empty:
         raise StartupError(
             f"{repository}: no model in it; expected <model>/{CONFIG} and <model>/1/model.onnx"
         )
     return models
+
+
+def fingerprints(repository: Path) -> dict[str, Fingerprint]:
+    """What tells whether a model has changed, by its name. Raises StartupError."""
+    try:
+        return {path.name: fingerprint(path) for path in scan(repository, may_be_empty=True)}
+    except OSError as error:  # something has gone while we looked
+        raise StartupError(f"{error.filename}: {error.strerror}") from None
+
+
+def fingerprint(model_dir: Path) -> Fingerprint:
+    """Raises OSError where something goes meanwhile."""
+    found = []
+    for path in model_dir.rglob("*"):
+        stat = path.stat()
+        found.append((str(path.relative_to(model_dir)), stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)
 
 
 def versions(model_dir: Path) -> list[int]:
@@ -61,7 +82,8 @@ def _specific(present: list[int], policy: ModelVersionPolicy) -> list[int]:
     return wanted
 
 
-def _is_model(path: Path) -> bool:
+def is_model(path: Path) -> bool:
+    """Whether the directory holds a model, or something that was to be one."""
     if path.name.startswith(".") or not path.is_dir():
         return False
     return (path / CONFIG).is_file() or bool(versions(path))

@@ -20,6 +20,7 @@ from server.stubs.inference import grpc_service_pb2 as pb
 from server.stubs.inference import grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
+    from server.control import ModelControl
     from server.core.requests import Result
     from server.repository.spec import StateSpec, TensorSpec
     from server.rpc.caller import Caller
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     from server.serving import ServedModel, Serving
 
 SERVER_NAME = "rnnserve"
-EXTENSIONS = ("sequence", "statistics", "model_configuration")
+EXTENSIONS = (
+    "sequence",
+    "statistics",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+)
 GRPC_ERROR = "triton_grpc_error"  # a stream with this header "true" ends at its first error
 PLATFORM = "onnxruntime_onnx"
 
@@ -41,9 +49,15 @@ class InferenceService(
     """`caller_header`: the header by which callers may have sequence ids of their own; "": none."""
 
     def __init__(
-        self, serving: Serving, max_open_per_stream: int, *, caller_header: str = ""
+        self,
+        serving: Serving,
+        max_open_per_stream: int,
+        *,
+        control: ModelControl,
+        caller_header: str = "",
     ) -> None:
         self._serving = serving
+        self._control = control
         self._max_open = max_open_per_stream
         self._caller_header = caller_header
 

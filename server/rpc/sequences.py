@@ -263,8 +263,8 @@ def check_constants(
 
 
 def _hint(serving: Serving, key: SequenceId) -> str:
-    idle_ttl_s = serving.sessions.expired_after_s(key)
-    return "" if idle_ttl_s is None else f"; it has expired after {idle_ttl_s:g} s without one"
+    why = serving.sessions.why_gone(key)
+    return f"; it {why}" if why else ""
 
 
 def _value(name: str, parameter: InferParameter, *kinds: str) -> Any:

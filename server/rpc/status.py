@@ -28,6 +28,7 @@ STATUS: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.StepFailed: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InternalError: grpc.StatusCode.INTERNAL,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.ModelControlOff: grpc.StatusCode.UNAVAILABLE,
 }
 
 MAX_TEXT_BYTES = 2000  # travels percent-encoded in the headers, of which clients take 8 KiB

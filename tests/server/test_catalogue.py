@@ -28,9 +28,9 @@ def reports(catalogue: Catalogue) -> dict[tuple[str, int], Report]:
 def test_an_unknown_name_and_an_unknown_version(catalogue: Catalogue) -> None:
     catalogue.add(model("m", 2))
     for find in (catalogue.model, catalogue.homes):
-        with pytest.raises(ModelNotFound, match="^Request for unknown model: 'x' is not found$"):
+        with pytest.raises(ModelNotFound, match="Request for unknown model: 'x' is not found"):
             find("x")
-    with pytest.raises(ModelNotFound, match="^Request for unknown model: 'm' version 1 is not f"):
+    with pytest.raises(ModelNotFound, match="'m' version 1 is not found"):
         catalogue.model("m", "1")
     assert catalogue.homes("m", "1") == []
 

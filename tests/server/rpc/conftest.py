@@ -21,7 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.v1 import session_pb2 as pb
 from rnnserve.v1 import session_pb2_grpc as pb_grpc
-from server.config import LimitsConfig
+from server.config import LimitsConfig, ServerConfig
+from server.control import ModelControl
 from server.core.requests import Read
 from server.engine.engine import Engine
 from server.repository.load import load
@@ -347,10 +348,12 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
     ]
 
 
-def _server(serving: Serving, max_open: int) -> Any:
+def _server(serving: Serving, control: ModelControl, max_open: int) -> Any:
     """With both services, over the transport that the environment names."""
     sessions = SessionService(serving, max_open)
-    inference = InferenceService(serving, max_open, caller_header="rnnserve-caller")
+    inference = InferenceService(
+        serving, max_open, control=control, caller_header="rnnserve-caller"
+    )
     if TRANSPORT == "http2":
         from server.http2.server import Http2Server
         from server.http2.streaming import stream_methods
@@ -387,7 +390,9 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
             own_thread = True if spec.name in held else None
             core = limits_of(spec, changed)
             serving.add(ServedModel(spec, used, core, serving.closed, own_thread=own_thread))
-        server = _server(serving, changed.max_pending_per_session)
+        config = ServerConfig(repository=engines[0][0].onnx_path.parent, provider="cpu")
+        control = ModelControl(config, serving)
+        server = _server(serving, control, changed.max_pending_per_session)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         serving.started = True

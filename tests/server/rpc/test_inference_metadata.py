@@ -12,9 +12,6 @@ import pytest
 from server.stubs.inference import grpc_service_pb2 as oip
 
 NOT_OFFERED = {
-    "RepositoryIndex": oip.RepositoryIndexRequest,
-    "RepositoryModelLoad": oip.RepositoryModelLoadRequest,
-    "RepositoryModelUnload": oip.RepositoryModelUnloadRequest,
     "SystemSharedMemoryStatus": oip.SystemSharedMemoryStatusRequest,
     "SystemSharedMemoryRegister": oip.SystemSharedMemoryRegisterRequest,
     "SystemSharedMemoryUnregister": oip.SystemSharedMemoryUnregisterRequest,
@@ -27,6 +24,7 @@ NOT_OFFERED = {
 OFFERED = {
     "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig",
     "ModelStatistics", "ModelInfer", "ModelStreamInfer",
+    "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
 }  # fmt: skip
 
 
