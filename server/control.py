@@ -61,16 +61,17 @@ class ModelControl:
 
     async def start(self) -> None:
         """Raises StartupError: what cannot be served, unless the server is to go on without it."""
-        mode = self._config.model_control_mode
+        polls = self._config.model_control_mode == "poll"
+        if polls:
+            self._seen = scan.fingerprints(self._config.repository)
         for directory in self._wanted():
-            self._seen[directory.name] = scan.fingerprint(directory)
             try:
                 await self._load(directory)
             except StartupError as error:
                 if self._config.exit_on_error:
                     raise
                 log.error("model cannot be served", model=directory.name, reason=str(error))
-        if mode == "poll":
+        if polls:
             self._in_background(self._poll())
 
     def _wanted(self) -> list[Path]:
@@ -85,8 +86,11 @@ class ModelControl:
             return scan.scan(repository, may_be_empty=config.model_control_mode == "poll")
         if EVERYTHING in config.load_model:
             return scan.scan(repository, may_be_empty=True)
-        scan.scan(repository, may_be_empty=True)  # is it one?
-        return [repository / name for name in dict.fromkeys(config.load_model)]
+        there = {path.name: path for path in scan.scan(repository, may_be_empty=True)}
+        for name in config.load_model:
+            if name not in there:
+                raise StartupError(f"setting load_model: {repository} holds no model '{name}'")
+        return [there[name] for name in dict.fromkeys(config.load_model)]
 
     async def stop(self) -> None:
         """Wait for nothing any more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from server.stubs.inference import grpc_service_pb2_grpc as oip_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -105,7 +107,7 @@ def fold(x: NDArray[Any], h: Any = 0) -> NDArray[np.int64]:
     return np.stack(steps, axis=1)
 
 
-def fold_model() -> onnx.ModelProto:
+def fold_model(factor: int = 3) -> onnx.ModelProto:
     body = helper.make_graph(
         [
             helper.make_node("Mul", ["h_in", "three"], ["tripled"]),
@@ -130,7 +132,7 @@ def fold_model() -> onnx.ModelProto:
         [scan],
         [_int64("x", "batch", "time", 2), _int64("h", "batch", 2)],
         [_int64("y", "batch", "time", 2), _int64("h_next", "batch", 2)],
-        three=np.array(3),
+        three=np.array(factor),
     )
 
 
@@ -260,6 +262,7 @@ class Rig:
     serving: Serving
     channel: grpc.aio.Channel
     held: dict[str, HeldEngine]
+    control: ModelControl
     sessions: pb_grpc.SessionServiceStub = field(init=False)
     inference: oip_grpc.GRPCInferenceServiceStub = field(init=False)
 
@@ -398,7 +401,7 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
         serving.started = True
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         started.append((serving, server, channel))
-        return Rig(serving, channel, held)
+        return Rig(serving, channel, held, control)
 
     yield make
     for serving, server, channel in started:
@@ -410,3 +413,64 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
 @pytest.fixture
 async def rig(make_rig: Any) -> Rig:
     return await make_rig()
+
+
+class Repository:
+    """A model repository in which models come and go. All of them are "fold" with a factor of their
+    own: `h = factor * h + x`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(
+        self, name: str, *factors: int, config: str = FOLD_CONFIG, last_version: int = 0
+    ) -> None:
+        """The model's configuration, and a version for each factor, the last of that number."""
+        first = (last_version or len(factors)) - len(factors) + 1
+        for version, factor in enumerate(factors, start=first):
+            (self.path / name / str(version)).mkdir(parents=True, exist_ok=True)
+            onnx.save(fold_model(factor), str(self.path / name / str(version) / "model.onnx"))
+        text = config.replace('name: "fold"', f'name: "{name}"')
+        (self.path / name).mkdir(exist_ok=True)
+        (self.path / name / "config.pbtxt").write_text(text, encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.path / name)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path)
+
+
+@pytest.fixture
+async def serve(repository: Repository) -> AsyncIterator[Any]:
+    """Serves the repository under a model control, which is told the given settings."""
+    started = []
+
+    async def start(mode: str = "explicit", **settings: Any) -> Rig:
+        config = ServerConfig(
+            repository=repository.path,
+            provider="cpu",
+            model_control_mode=mode,
+            limits=LIMITS,
+            **settings,
+        )
+        serving = Serving(LIMITS.max_sessions)
+        control = ModelControl(config, serving)
+        await control.start()
+        server = _server(serving, control, LIMITS.max_pending_per_session)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        serving.started = True
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        started.append((serving, control, server, channel))
+        return Rig(serving, channel, {}, control)
+
+    yield start
+    for serving, control, server, channel in started:
+        await channel.close()
+        await server.stop(None)
+        await control.stop()
+        serving.stop()
