@@ -56,7 +56,7 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
     http = None if member else HttpServer(config.host, config.http_port, *pages)
     try:
         control = ModelControl(config, serving)
-        await control.start()
+        await control.start(await member.models_elsewhere() if member else ())
         services = member.services(control) if member else _services(serving, config, control)
         if http2 is not None:
             status = await _add_to_http2(http2, config, *services)

@@ -27,7 +27,7 @@ from server.overrides import overridden
 from server.repository import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator
     from pathlib import Path
 
     from server.config import ServerConfig
@@ -59,12 +59,14 @@ class ModelControl:
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: dict[str, scan.Fingerprint] = {}
 
-    async def start(self) -> None:
-        """Raises StartupError: what cannot be served, unless the server is to go on without it."""
+    async def start(self, also: Iterable[str] = ()) -> None:
+        """Raises StartupError: what cannot be served, unless the server is to go on without it.
+        `also`: what clients have loaded elsewhere, in mode explicit.
+        """
         polls = self._config.model_control_mode == "poll"
         if polls:
             self._seen = scan.fingerprints(self._config.repository)
-        for directory in self._wanted():
+        for directory in self._wanted(also):
             try:
                 await self._load(directory)
             except StartupError as error:
@@ -74,7 +76,7 @@ class ModelControl:
         if polls:
             self._in_background(self._poll())
 
-    def _wanted(self) -> list[Path]:
+    def _wanted(self, also: Iterable[str]) -> list[Path]:
         """Raises StartupError."""
         config, repository = self._config, self._config.repository
         if config.model_control_mode != "explicit":
@@ -90,7 +92,8 @@ class ModelControl:
         for name in config.load_model:
             if name not in there:
                 raise StartupError(f"setting load_model: {repository} holds no model '{name}'")
-        return [there[name] for name in dict.fromkeys(config.load_model)]
+        names = dict.fromkeys([*config.load_model, *(name for name in also if name in there)])
+        return [there[name] for name in names]
 
     async def stop(self) -> None:
         """Wait for nothing any more."""
@@ -111,12 +114,12 @@ class ModelControl:
         directory = self._directory(name)
         if not (scan.is_model(directory) or (override is not None and override.files)):
             raise ModelNotFound(
-                f"failed to load '{name}': no such model in the repository {directory.parent}"
+                f"failed to load '{name}', no such model in the repository {directory.parent}"
             )
         try:
             await self._load(directory, override)
         except StartupError as error:
-            raise InvalidRequest(f"failed to load '{name}': {error}") from None
+            raise InvalidRequest(f"failed to load '{name}', {error}") from None
 
     async def unload(self, name: str) -> None:
         """Take no new sessions for it; come back at once. Raises ModelControlOff, ModelNotFound."""

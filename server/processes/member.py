@@ -20,6 +20,7 @@ from server.processes.serving import SharedServing
 from server.processes.session_service import RoutedSessionService
 from server.rpc.inference_service import InferenceService
 from server.rpc.session_service import SessionService
+from server.stubs.inference import grpc_service_pb2 as oip
 from server.stubs.inference import grpc_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Member:
         )
         return RoutedSessionService(*shared), inference
 
+    async def models_elsewhere(self) -> set[str]:
+        """What the other processes serve: more than at the start, if this one follows another."""
+        self.routes.connect(self._directory)
+        index = [peer.inference.RepositoryIndex for peer in self.routes.peers.values()]
+        answers = await self.routes.ask(index, oip.RepositoryIndexRequest(ready=True))
+        return {model.name for answer in answers for model in answer.models}
+
     async def join(self, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
         """Listen for the others."""
         own = self.serving, self._limits.max_pending_per_session
@@ -73,7 +81,6 @@ class Member:
         )
         self._server.add_insecure_port(socket_of(self._directory, self._number))
         await self._server.start()
-        self.routes.connect(self._directory)
 
     async def leave(self, grace_s: float | None) -> None:
         await self._server.stop(grace_s)

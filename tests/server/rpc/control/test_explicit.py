@@ -123,7 +123,7 @@ async def test_names_that_are_no_names(repository: Any, serve: Any, name: str) -
 async def test_unknown_models(serve: Any) -> None:
     rig = await serve()
     error = await rig.refused(load(rig, "x"), Code.NOT_FOUND, "ModelNotFound")
-    assert "failed to load 'x': no such model in the repository" in error.details()
+    assert "failed to load 'x', no such model in the repository" in error.details()
     await rig.refused(unload(rig, "x"), Code.NOT_FOUND, "ModelNotFound")
     assert await index(rig) == []
 
@@ -144,7 +144,7 @@ async def test_a_load_that_fails_leaves_the_old_one_serving(repository: Any, ser
     await step(rig, "a", 1, start=True)
     (repository.path / "a" / "1" / "model.onnx").write_bytes(b"no model at all")
     error = await rig.refused(load(rig, "a"), Code.INVALID_ARGUMENT, "InvalidRequest")
-    assert error.details().startswith("failed to load 'a': ")
+    assert error.details().startswith("failed to load 'a', ")
     assert "model.onnx" in error.details()
     assert await index(rig) == [("a", "1", "READY")]
     assert await step(rig, "a", 1) == ("1", [4, 8])
