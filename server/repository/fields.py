@@ -32,6 +32,7 @@ READ = frozenset(
         "output.name",
         "output.data_type",
         "output.dims",
+        "output.label_filename",
         "instance_group.count",
         "sequence_batching.max_sequence_idle_microseconds",
         "sequence_batching.control_input.name",
@@ -71,7 +72,6 @@ WITHOUT_EFFECT = {
     "metric_tags": "metrics carry the model's name and version",
     "model_metrics": "as metric_tags",
     "input.format": "a description",
-    "output.label_filename": "for classification, which is not offered",
 }
 
 # Messages that say nothing by standing there empty.

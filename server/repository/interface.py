@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server import datatypes
+from server.repository.labels import read_labels
 from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
 from server.repository.tensors import Declared, datatype_of, tensor_spec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
 
     from server.repository.onnx_file import GraphTensor, OnnxFile
     from server.repository.parameters import Parameters
@@ -82,7 +85,11 @@ def input_specs(
 
 
 def output_specs(
-    config: ModelConfig, model: OnnxFile, parameters: Parameters, states: tuple[StateSpec, ...]
+    config: ModelConfig,
+    model: OnnxFile,
+    parameters: Parameters,
+    states: tuple[StateSpec, ...],
+    model_dir: Path,
 ) -> tuple[TensorSpec, ...]:
     """What answers carry, in the configuration's order. Raises Problem."""
     axes = {state.output: state.batch_axis or 0 for state in states}
@@ -92,7 +99,11 @@ def output_specs(
                 f"parameters: {TENSOR_AXIS}{name}: {axis}; the batch axis of the state that it"
                 f" is: {axes[name]}"
             )
-    return _tensor_specs(config.output, "output", model.outputs, axes, config, parameters)
+    specs = _tensor_specs(config.output, "output", model.outputs, axes, config, parameters)
+    return tuple(
+        replace(spec, labels=read_labels(entry.label_filename, model_dir, f"output {spec.name!r}"))
+        for entry, spec in zip(config.output, specs, strict=True)
+    )
 
 
 def _tensor_specs(

@@ -103,15 +103,15 @@ def _onnx_path(version_dir: Path, filename: str) -> Path:
 def _spec(
     config: ModelConfig, model: OnnxFile, version: int, path: Path, config_text: str
 ) -> ModelSpec:
-    parameters = read_parameters(config)
+    parameters, model_dir = read_parameters(config), path.parent.parent
     check_axes(parameters, config)
-    fixed, constants = take_constants(config, parameters, model, path.parent.parent)
+    fixed, constants = take_constants(config, parameters, model, model_dir)
     controls = control_specs(config, model)
     fed = [*parameters.constants, *(control.tensor.name for control in controls)]
     derive_tensors(config, model, parameters, fed)
-    states = state_specs(config, parameters, model, path.parent.parent)
+    states = state_specs(config, parameters, model, model_dir)
     inputs = input_specs(config, model, parameters)
-    outputs = output_specs(config, model, parameters, states)
+    outputs = output_specs(config, model, parameters, states, model_dir)
     check_names(parameters, config)
     check_roles(
         model,

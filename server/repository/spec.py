@@ -26,6 +26,7 @@ class TensorSpec:
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
     tensor has none. An input with a `default` (a scalar array of its dtype) may be left out of a
     request: every element is that then. In the graph the batch axis stands at `graph_axis`.
+    `labels` are names of classes, by the index of an output's element; few or none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TensorSpec:
     time_axis: int | None = None
     default: NDArray[Any] | None = None
     graph_axis: int = 0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
