@@ -2,9 +2,10 @@
 
     pool ──Gather(read rows)──▶ state ──▶ the model ──▶ next state ──ScatterND(write rows)──▶ pool
 
-What has its batch axis elsewhere is transposed, so that it comes first outside; a model without
-batch axis reads and writes a single row. A constant of a session goes back as it came. The model's
-own nodes stay as they are, and so do its inputs and outputs that are no states.
+What has its batch axis elsewhere is transposed, so that it comes first outside, and what has other
+axes in requests is reshaped; a model without batch axis reads and writes a single row. A constant
+of a session goes back as it came. The model's own nodes stay as they are, and so do its inputs and
+outputs that are no states.
 
 Whoever runs the graph binds each pool's input and output to the same buffer: ScatterND then writes
 its rows in place and copies nothing. Rows that are read and rows that are written are disjoint, so
@@ -20,9 +21,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from server import datatypes
-from server.engine.axes import batch_first_inputs, batch_first_outputs, from_first, to_first
+from server.engine.axes import from_first, outer_inputs, outer_outputs, to_first
 from server.engine.inputs import drop_inputs, fixed_inputs, keep_inputs
-from server.engine.opset import WITH_EXPAND, WITH_SCATTER, with_opset
+from server.engine.opset import WITH_EXPAND, WITH_RESHAPE, WITH_SCATTER, with_opset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,16 +57,16 @@ def with_arena(model: onnx.ModelProto, spec: ModelSpec) -> ArenaGraph:
 
     Raises StartupError.
     """
-    if spec.kept or spec.fixed:
-        model = with_opset(model, WITH_SCATTER if spec.kept else WITH_EXPAND)
+    if (oldest := _oldest_opset(spec)) is not None:
+        model = with_opset(model, oldest)
     graph = model.graph
     computed = {state.name for state in spec.kept} | {constant.name for constant in spec.fixed}
     keep_inputs(model, computed.union(tensor.name for tensor in spec.fed))
     drop_inputs(graph, computed)
     _keep_outputs(graph, [tensor.name for tensor in spec.outputs])
     prefix = _free_prefix(graph)
-    inputs, first = batch_first_inputs(graph, spec.fed, prefix)
-    outputs, last = batch_first_outputs(graph, spec.outputs, prefix)
+    inputs, first = outer_inputs(graph, spec.fed, prefix)
+    outputs, last = outer_outputs(graph, spec.outputs, prefix)
     arena = ArenaGraph(model, inputs, outputs)
     if spec.kept:
         arena = _with_pools(arena, spec, prefix)
@@ -73,6 +74,16 @@ def with_arena(model: onnx.ModelProto, spec: ModelSpec) -> ArenaGraph:
     _put_first(graph, [*first, *fixed_inputs(spec.fixed, prefix, batch_of)])
     graph.node.extend(last)
     return arena
+
+
+def _oldest_opset(spec: ModelSpec) -> int | None:
+    """The oldest that has the nodes of surgery; None where any will do."""
+    if spec.kept:
+        return WITH_SCATTER
+    if spec.fixed:
+        return WITH_EXPAND
+    reshapes = any(tensor.graph_shape is not None for tensor in (*spec.inputs, *spec.outputs))
+    return WITH_RESHAPE if reshapes else None
 
 
 def _with_pools(arena: ArenaGraph, spec: ModelSpec, prefix: str) -> ArenaGraph:

@@ -9,6 +9,7 @@ from server.errors import StartupError
 
 WITH_SCATTER = 11  # the first with ScatterND as it still is
 WITH_EXPAND = 8
+WITH_RESHAPE = 5  # that takes the shape as an input
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _NEW_OPSET = 18
 # onnx's exceptions have no common base

@@ -9,6 +9,7 @@ from server import datatypes
 from server.repository.labels import read_labels
 from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
+from server.repository.reshape import inner_dims
 from server.repository.tensors import Declared, datatype_of, tensor_spec
 
 if TYPE_CHECKING:
@@ -118,19 +119,22 @@ def _tensor_specs(
     for entry in entries:
         if entry.name in specs:
             raise Problem(f"{direction} {entry.name!r}: stands there twice")
+        inner = inner_dims(entry, graph.get(entry.name), batched=config.max_batch_size > 0)
         declared = Declared(
             label=f"{direction} {entry.name!r}",
             name=entry.name,
             direction=direction,
             data_type=entry.data_type,
-            dims=entry.dims,
+            dims=entry.dims if inner is None else inner,
             batch_axis=axes.get(entry.name, 0) if config.max_batch_size else None,
             max_batch_size=config.max_batch_size,
             axis_key=f"{TENSOR_AXIS}{entry.name}",
+            field="dims" if inner is None else "reshape",
         )
         default = parameters.defaults.get(entry.name) if direction == "input" else None
         time_axis = parameters.time_axes.get(entry.name)
-        specs[entry.name] = tensor_spec(declared, graph, time_axis, default)
+        outer = None if inner is None else entry.dims
+        specs[entry.name] = tensor_spec(declared, graph, time_axis, default, outer)
     return tuple(specs.values())
 
 
@@ -148,6 +152,8 @@ def describe(
     entries: list[ModelInput | ModelOutput] = [*config.input, *config.output]
     for entry, tensor in zip(entries, (*inputs, *outputs), strict=True):
         entry.dims[:] = tensor.shape[first:]
+        if entry.HasField("reshape"):
+            entry.reshape.shape[:] = (tensor.graph_shape or ())[first:]
     for constant in constants:
         data_type = datatypes.BY_NAME[constant.datatype].config
         config.input.add(name=constant.name, data_type=data_type, dims=constant.shape)

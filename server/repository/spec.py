@@ -26,6 +26,8 @@ class TensorSpec:
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
     tensor has none. An input with a `default` (a scalar array of its dtype) may be left out of a
     request: every element is that then. In the graph the batch axis stands at `graph_axis`.
+    Where the graph has other axes, `graph_shape` is its shape, counted as `shape` is, with as many
+    axes of any size in the same order, but for time, which may be a single step there.
     `labels` are names of classes, by the index of an output's element; few or none.
     """
 
@@ -36,6 +38,7 @@ class TensorSpec:
     time_axis: int | None = None
     default: NDArray[Any] | None = None
     graph_axis: int = 0
+    graph_shape: tuple[int, ...] | None = None
     labels: tuple[str, ...] = ()
 
 

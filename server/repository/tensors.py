@@ -10,6 +10,7 @@ from onnx import TensorProto
 from server import datatypes
 from server.repository.parameters import CONSTANT, DEFAULT, TIME_AXIS
 from server.repository.problem import Problem, there_is
+from server.repository.reshape import outer_dims
 from server.repository.spec import TensorSpec
 from server.repository.values import parse_number
 
@@ -27,9 +28,9 @@ Shape = tuple[int, ...]
 class Declared:
     """A tensor as the configuration has it. `label` is how messages call it.
 
-    `dims` are without the batch axis, which stands at `batch_axis`; None where there is none.
-    `direction` is "input" or "output". `axis_key` is the parameter that puts the batch axis
-    elsewhere; empty: none does.
+    `dims` are those that the graph has, without the batch axis, which stands at `batch_axis`; None
+    where there is none. `field` is where they come from. `direction` is "input" or "output".
+    `axis_key` is the parameter that puts the batch axis elsewhere; empty: none does.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Declared:
     batch_axis: int | None
     max_batch_size: int
     axis_key: str = ""
+    field: str = "dims"
 
 
 def tensor_spec(
@@ -47,11 +49,16 @@ def tensor_spec(
     graph: Mapping[str, GraphTensor],
     time_axis: int | None,
     default: str | None = None,
+    outer: Sequence[int] | None = None,
 ) -> TensorSpec:
-    """A tensor that requests or answers carry; `default` is the text of a number that stands for an
-    input that is left out. Raises Problem.
+    """A tensor that requests or answers carry, with the dims `outer` if those are not the graph's;
+    `default` is the text of a number that stands for an input that is left out. Raises Problem.
     """
     datatype, dims = resolve(declared, graph)
+    inner = None
+    if outer is not None:
+        inner = dims if declared.batch_axis is None else (-1, *dims)
+        dims = outer_dims(outer, declared.dims, dims, declared.label)
     shape = dims if declared.batch_axis is None else (-1, *dims)
     first = len(shape) - len(dims)  # of the axes that are not the batch
     if time_axis is not None and not first <= time_axis < len(shape):
@@ -61,9 +68,15 @@ def tensor_spec(
             f"parameters: {TIME_AXIS}{declared.name}: {time_axis}; expected {axes} of the shape"
             f" {list(shape)}{batch}"
         )
-    spec = TensorSpec(declared.name, datatype.name, datatype.dtype, shape, time_axis)
-    if declared.batch_axis:
-        spec = replace(spec, graph_axis=declared.batch_axis)
+    spec = TensorSpec(
+        declared.name,
+        datatype.name,
+        datatype.dtype,
+        shape,
+        time_axis,
+        graph_axis=declared.batch_axis or 0,
+        graph_shape=inner,
+    )
     if default is None:
         return spec
     return replace(spec, default=_default(spec, default, datatype, first))
@@ -134,8 +147,9 @@ def agree(ours: Sequence[int], theirs: Sequence[int]) -> Shape | None:
 
 def _dims(declared: Declared, shape: Shape | None) -> Shape:
     label, dims, axis = declared.label, tuple(declared.dims), declared.batch_axis
+    said = f"{declared.field} {list(dims)}"
     if any(size < 1 and size != -1 for size in dims):
-        raise Problem(f"{label}: dims {list(dims)}; expected sizes of 1 or more, or -1 for any")
+        raise Problem(f"{label}: {said}; expected sizes of 1 or more, or -1 for any")
     if axis is not None and axis > len(dims):
         raise Problem(f"{label}: batch axis {axis}; expected at most {len(dims)}")
     if shape is None:  # the graph does not tell
@@ -143,7 +157,7 @@ def _dims(declared: Declared, shape: Shape | None) -> Shape:
     full = dims if axis is None else (*dims[:axis], -1, *dims[axis:])
     together = agree(full, shape)
     if together is None:
-        raise Problem(f"{label}: dims {list(dims)}{_why(declared, dims, shape)}")
+        raise Problem(f"{label}: {said}{_why(declared, dims, shape)}")
     if 0 in together:
         raise Problem(f"{label}: the model has {list(shape)}; expected no axis of size 0")
     if axis is None:
@@ -154,7 +168,7 @@ def _dims(declared: Declared, shape: Shape | None) -> Shape:
 
 def _why(declared: Declared, dims: Shape, shape: Shape) -> str:
     """The shape that the model has, and what may have been meant."""
-    missing = " (dims missing?)" if not dims else ""
+    missing = " (dims missing?)" if not dims and declared.field == "dims" else ""
     has = f"{missing}; the model has {list(shape)}"
     if declared.batch_axis is None:
         counted = agree((-1, *dims), shape) is None

@@ -57,20 +57,29 @@ class Plain:
 
     def step(self, inputs: Arrays) -> Arrays:
         """The outputs that are served; there and in `inputs` the batch comes first."""
-        axes = {tensor.name: tensor.graph_axis for tensor in self.spec.inputs}
-        feeds = {
-            name: np.moveaxis(array, 0, axes[name]) if axes[name] else array
-            for name, array in inputs.items()
-        }
+        feeds = {tensor.name: inwards(tensor, inputs[tensor.name]) for tensor in self.spec.inputs}
         values = self._session.run(None, {**feeds, **self.states, **self._given})
         outputs = dict(zip(self._names, values, strict=True))
         self.states = {state.name: outputs[state.output] for state in self.spec.states}
-        return {
-            tensor.name: np.moveaxis(outputs[tensor.name], tensor.graph_axis, 0)
-            if tensor.graph_axis
-            else outputs[tensor.name]
-            for tensor in self.spec.outputs
-        }
+        return {tensor.name: outwards(tensor, outputs[tensor.name]) for tensor in self.spec.outputs}
+
+
+def inwards(tensor: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """A request's input as the untouched model has it."""
+    inner = tensor.graph_shape
+    array = array if inner is None else _reshaped(array, tensor.shape, inner)
+    return np.moveaxis(array, 0, tensor.graph_axis) if tensor.graph_axis else array
+
+
+def outwards(tensor: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    inner = tensor.graph_shape
+    array = np.moveaxis(array, tensor.graph_axis, 0) if tensor.graph_axis else array
+    return array if inner is None else _reshaped(array, inner, tensor.shape)
+
+
+def _reshaped(array: NDArray[Any], before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[Any]:
+    sizes = iter([size for size, said in zip(array.shape, before, strict=True) if said == -1])
+    return array.reshape([next(sizes) if size == -1 else size for size in after])
 
 
 def with_batch(state: StateSpec, row: NDArray[Any]) -> NDArray[Any]:

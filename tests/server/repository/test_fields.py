@@ -26,11 +26,9 @@ def test_the_tables_name_fields_of_the_schema(path: str) -> None:
     [
         ('runtime: "python"', "runtime"),
         ("ensemble_scheduling { }", "ensemble_scheduling"),
-        ("input { reshape { } }", "input.reshape"),
         ("input { } input { allow_ragged_batch: true }", "input.allow_ragged_batch"),
         ("input { is_shape_tensor: true }", "input.is_shape_tensor"),
         ("input { is_non_linear_format_io: true }", "input.is_non_linear_format_io"),
-        ("output { reshape { shape: [ 1 ] } }", "output.reshape"),
         ("batch_input { }", "batch_input"),
         ("batch_output { }", "batch_output"),
         ("instance_group { passive: true }", "instance_group.passive"),
