@@ -12,13 +12,14 @@ from inspection.report import axes_told, placed, table_of, told_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from rich.console import RenderableType
     from rich.table import Table
 
     from inspection.placement import Placement
     from server.repository.spec import ModelSpec
 
-_MOST_NUMBERS = 4  # of a constant, shown
+_MOST_NUMBERS = 4  # of an array, shown
 _SIGNALS = {
     "start": "that a session begins",
     "end": "that a session ends",
@@ -87,7 +88,7 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
         for tensor in tensors:
             role = whose + axes_told(tensor.graph_axis, tensor.time_axis)
             if tensor.default is not None:
-                role += f"; {tensor.default.item()} where it is left out"
+                role += f"; {_numbers(tensor.default)} where it is left out"
             yield f"{kind} {tensor.name}", _shown(tensor.datatype, tensor.shape), role
     for state in spec.states:
         axis = f", batch axis {state.batch_axis}" if state.batch_axis else ""
@@ -97,15 +98,18 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str, str]]:
         kept = _shown(constant.datatype, constant.shape)
         yield f"input {constant.name}", kept, "constant that a session gives when it opens"
     for fixed in spec.fixed:
-        numbers = fixed.value.ravel()
-        told = ", ".join(str(number) for number in numbers[:_MOST_NUMBERS].tolist())
-        more = ", …" if numbers.size > _MOST_NUMBERS else ""
         shape = f"{fixed.value.dtype} {list(fixed.value.shape)}"
-        yield f"input {fixed.name}", shape, f"constant {told}{more}"
+        yield f"input {fixed.name}", shape, f"constant {_numbers(fixed.value)}"
     for control in spec.controls:
         tensor = control.tensor
         shape = _shown(tensor.datatype, tensor.shape)
         yield f"input {tensor.name}", shape, f"{_SIGNALS[control.signal]}: the server feeds it"
+
+
+def _numbers(array: NDArray[Any]) -> str:
+    """The first of them."""
+    told = ", ".join(str(number) for number in array.ravel()[:_MOST_NUMBERS].tolist())
+    return f"{told}, …" if array.size > _MOST_NUMBERS else told
 
 
 def _shown(datatype: str, shape: tuple[int, ...]) -> str:

@@ -100,7 +100,7 @@ MAY_IMPORT = {
     "inspection": {"numpy", "onnx", "onnxruntime", "google.protobuf"},
     "inspection.cli": {"inspection", "server.errors", "server.repository.load", "typer", "rich"},
     "inspection.report": {"inspection", "rich"},
-    "inspection.entry_report": {"inspection", "server.repository.spec", "rich"},
+    "inspection.entry_report": {"inspection", "server.repository.spec", "numpy", "rich"},
     "inspection.proof": {
         *("inspection", "numpy"),
         *("server.engine.engine", "server.errors", "server.repository.load"),

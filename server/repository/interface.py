@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server import datatypes
+from server.repository.defaults import with_default
 from server.repository.labels import read_labels
 from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
@@ -75,14 +76,16 @@ def input_specs(
     axes = {entry.name: parameters.tensor_axes.get(entry.name, 0) for entry in config.input}
     specs = _tensor_specs(config.input, "input", model.inputs, axes, config, parameters)
     for entry in config.input:
-        if entry.optional != (entry.name in parameters.defaults):
+        if entry.name in parameters.defaults and not entry.optional:
             key = f"{DEFAULT}{entry.name}"
-            raise Problem(
-                f"input {entry.name!r}: optional without a parameter {key}, a number"
-                if entry.optional
-                else f"parameters: {key}: expected optional: true in input {entry.name!r}"
-            )
-    return specs
+            raise Problem(f"parameters: {key}: expected optional: true in input {entry.name!r}")
+    batched, numbers = config.max_batch_size > 0, parameters.defaults
+    return tuple(
+        with_default(spec, model, numbers.get(spec.name), batched=batched)
+        if entry.optional
+        else spec
+        for entry, spec in zip(config.input, specs, strict=True)
+    )
 
 
 def output_specs(
@@ -131,10 +134,9 @@ def _tensor_specs(
             axis_key=f"{TENSOR_AXIS}{entry.name}",
             field="dims" if inner is None else "reshape",
         )
-        default = parameters.defaults.get(entry.name) if direction == "input" else None
         time_axis = parameters.time_axes.get(entry.name)
         outer = None if inner is None else entry.dims
-        specs[entry.name] = tensor_spec(declared, graph, time_axis, default, outer)
+        specs[entry.name] = tensor_spec(declared, graph, time_axis, outer)
     return tuple(specs.values())
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import shape_inference
+from onnx import numpy_helper, shape_inference
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from server.errors import StartupError
@@ -16,6 +17,8 @@ from server.errors import StartupError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 _CHUNK_BYTES = 1 << 20
 
@@ -36,17 +39,28 @@ class GraphTensor:
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """The outside of a model. `sha256` covers the file and its external data."""
+    """The outside of a model. `sha256` covers the file and its external data; `stored` are values
+    of optional inputs.
+    """
 
+    path: Path
     inputs: dict[str, GraphTensor]
     outputs: dict[str, GraphTensor]
     metadata: dict[str, str]
     sha256: bytes
+    stored: dict[str, onnx.TensorProto]
 
     @property
     def required(self) -> list[str]:
         """The inputs that somebody has to feed."""
         return [tensor.name for tensor in self.inputs.values() if not tensor.optional]
+
+    def value(self, name: str) -> NDArray[Any] | None:
+        """What the file holds for an input, None if nothing (or only as a sparse tensor)."""
+        tensor = self.stored.get(name)
+        if tensor is None:
+            return None
+        return np.asarray(numpy_helper.to_array(tensor, str(self.path.parent)))
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -62,11 +76,14 @@ def read_onnx(path: Path) -> OnnxFile:
         raise StartupError(f"{path}: not an ONNX model, or one without outputs")
     stored = {tensor.name for tensor in model.graph.initializer}
     stored |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    inputs = {value.name for value in model.graph.input}
     return OnnxFile(
+        path=path,
         inputs=_tensors(model.graph.input, stored),
         outputs=_tensors(_typed_outputs(model)),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         sha256=_digest(path, data, model),
+        stored={tensor.name: tensor for tensor in model.graph.initializer if tensor.name in inputs},
     )
 
 

@@ -24,8 +24,9 @@ class TensorSpec:
 
     `shape` counts the batch axis, which is axis 0 and always -1; a model with max_batch_size 0 has
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
-    tensor has none. An input with a `default` (a scalar array of its dtype) may be left out of a
-    request: every element is that then. In the graph the batch axis stands at `graph_axis`.
+    tensor has none. An input with a `default` (an array of its dtype) may be left out of a request:
+    it is that then in every row, which may be one number for all elements. In the graph the batch
+    axis stands at `graph_axis`.
     Where the graph has other axes, `graph_shape` is its shape, counted as `shape` is, with as many
     axes of any size in the same order, but for time, which may be a single step there.
     `labels` are names of classes, by the index of an output's element; few or none.

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
 from server import datatypes
-from server.repository.parameters import CONSTANT, DEFAULT, TIME_AXIS
+from server.repository.parameters import CONSTANT, TIME_AXIS
 from server.repository.problem import Problem, there_is
 from server.repository.reshape import outer_dims
 from server.repository.spec import TensorSpec
-from server.repository.values import parse_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from server.repository.onnx_file import GraphTensor
 
@@ -48,11 +45,10 @@ def tensor_spec(
     declared: Declared,
     graph: Mapping[str, GraphTensor],
     time_axis: int | None,
-    default: str | None = None,
     outer: Sequence[int] | None = None,
 ) -> TensorSpec:
-    """A tensor that requests or answers carry, with the dims `outer` if those are not the graph's;
-    `default` is the text of a number that stands for an input that is left out. Raises Problem.
+    """A tensor that requests or answers carry, with the dims `outer` if those are not the graph's.
+    Raises Problem.
     """
     datatype, dims = resolve(declared, graph)
     inner = None
@@ -68,7 +64,7 @@ def tensor_spec(
             f"parameters: {TIME_AXIS}{declared.name}: {time_axis}; expected {axes} of the shape"
             f" {list(shape)}{batch}"
         )
-    spec = TensorSpec(
+    return TensorSpec(
         declared.name,
         datatype.name,
         datatype.dtype,
@@ -77,20 +73,6 @@ def tensor_spec(
         graph_axis=declared.batch_axis or 0,
         graph_shape=inner,
     )
-    if default is None:
-        return spec
-    return replace(spec, default=_default(spec, default, datatype, first))
-
-
-def _default(spec: TensorSpec, text: str, datatype: datatypes.Datatype, first: int) -> NDArray[Any]:
-    label = f"parameters: {DEFAULT}{spec.name}"
-    chosen = [axis for axis in range(first, len(spec.shape)) if spec.shape[axis] == -1]
-    if chosen not in ([], [spec.time_axis]):
-        raise Problem(
-            f"{label}: the input has the shape {list(spec.shape)}; expected no axis of any size"
-            " other than the batch's and time"
-        )
-    return parse_number(text, label, datatype)
 
 
 def resolve(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from server.errors import StartupError
 from server.repository.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from tests.server.conftest import MakeModel
 
@@ -248,7 +250,11 @@ GAIN = INPUTS % ("FP32", "3")
 @pytest.mark.parametrize(
     ("config", "answer"),
     [
-        (GAIN, "input 'gain': optional without a parameter rnnserve.default.gain, a number"),
+        (
+            GAIN,
+            "input 'gain': optional, but the model's file has no value for it; expected a parameter"
+            " rnnserve.default.gain, a number",
+        ),
         (
             GAIN.replace("optional: true", "") + DEFAULT % "1",
             "parameters: rnnserve.default.gain: expected optional: true in input 'gain'",
@@ -285,3 +291,121 @@ def test_numbers_come_through_exactly(make_model: MakeModel) -> None:
     config = INPUTS % ("INT64", "") + DEFAULT % str(2**63 - 1)
     [spec] = load(make_model("m", config, model))
     np.testing.assert_array_equal(spec.inputs[1].default, 2**63 - 1)
+
+
+# ---- values in the file -------------------------------------------------------------------------
+
+
+def with_value(
+    value: NDArray[Any], shape: Sequence[int | str], *, elem_type: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
+    model = model_of(gain=(elem_type, shape))
+    model.graph.initializer.append(numpy_helper.from_array(value, "gain"))
+    return model
+
+
+KEYS = "parameters { key: 'rnnserve.%s.gain' value { string_value: '1' } }\n"
+ROW = np.arange(6, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "value", "shape", "expected"),
+    [
+        (4, "dims: [ 6 ]", ROW[None], ["batch", 6], ROW),
+        (4, "dims: [ ]", ROW[:1], ["batch"], ROW[0]),
+        (4, "dims: [ 2, 3 ] reshape { shape: [ 6 ] }", ROW[None], ["b", 6], ROW.reshape(2, 3)),
+        (0, "dims: [ 6 ]", ROW, [6], ROW),
+        (0, "dims: [ 3, 2 ] reshape { shape: [ 6 ] }", ROW, [6], ROW.reshape(3, 2)),
+        (0, "dims: [ 1 ]", ROW[1], [], ROW[1:2]),
+    ],
+)
+def test_the_value_in_the_file_is_the_default(
+    make_model: MakeModel,
+    size: int,
+    text: str,
+    value: NDArray[Any],
+    shape: list[int | str],
+    expected: NDArray[Any],
+) -> None:
+    x = 'input { name: "x" data_type: TYPE_FP32 dims: [ %s ] }' % ("2" if size else "-1, 2")
+    gain = f'input {{ name: "gain" data_type: TYPE_FP32 {text} optional: true }}'
+    path = make_model("m", f"max_batch_size: {size} {x} {gain}", with_value(value, shape))
+    default = load(path)[0].inputs[1].default
+    assert default is not None
+    assert default.dtype == np.float32
+    assert not default.flags.writeable
+    np.testing.assert_array_equal(default, expected)
+
+
+def test_it_counts_for_every_timestep_and_wherever_the_batch_axis_is(make_model: MakeModel) -> None:
+    gain = 'input { name: "gain" data_type: TYPE_FP32 dims: [ -1, 6 ] optional: true }\n'
+    text = INPUTS.partition('input { name: "gain"')[0] + gain
+    text += KEYS % "time_axis" + KEYS % "batch_axis"
+    path = make_model("m", text, with_value(ROW[None, None], ["time", "batch", 6]))
+    gain_spec = load(path)[0].inputs[1]
+    assert (gain_spec.shape, gain_spec.graph_axis) == ((-1, -1, 6), 1)
+    np.testing.assert_array_equal(gain_spec.default, ROW[None])
+
+
+def test_the_number_in_the_configuration_goes_before_it(make_model: MakeModel) -> None:
+    text = INPUTS % ("FP32", "6") + DEFAULT % "0.5"
+    [spec] = load(make_model("m", text, with_value(ROW[None], ["batch", 6])))
+    assert spec.inputs[1].default == 0.5
+
+
+def test_it_may_lie_in_a_file_of_its_own(make_model: MakeModel) -> None:
+    path = make_model("m", INPUTS % ("FP32", "6"), with_value(ROW[None], ["batch", 6]))
+    model = onnx.load(str(path / "1" / "model.onnx"))
+    onnx.save(
+        model,
+        str(path / "1" / "model.onnx"),
+        save_as_external_data=True,
+        location="weights",
+        size_threshold=0,
+    )
+    assert (path / "1" / "weights").stat().st_size >= ROW.nbytes
+    np.testing.assert_array_equal(load(path)[0].inputs[1].default, ROW)
+
+
+@pytest.mark.parametrize(
+    ("dims", "value", "shape", "answer"),
+    [
+        (
+            "6",
+            np.ones((2, 6), np.float32),
+            ["batch", 6],
+            "optional, and the model's file has float32 [2, 6] for it; expected float32 [1, 6], or"
+            " a parameter rnnserve.default.gain, a number",
+        ),
+        (
+            "6",
+            ROW,
+            ["batch", 6],
+            "optional, and the model's file has float32 [6] for it; expected float32 [1, 6], or",
+        ),
+        (
+            "6",
+            ROW[None].astype(np.float64),
+            ["batch", 6],
+            "optional, and the model's file has float64 [1, 6] for it; expected float32 [1, 6], or",
+        ),
+        (
+            "-1",
+            ROW[None],
+            ["batch", "any"],
+            "the input has the shape [-1, -1]; expected no axis of any size other than the batch's",
+        ),
+        ("6", ROW[None], [1, 6], "the model's batch axis is fixed at 1; expected one of any size"),
+    ],
+)
+def test_values_that_are_no_row(
+    make_model: MakeModel,
+    dims: str,
+    value: NDArray[Any],
+    shape: list[int | str],
+    answer: str,
+) -> None:
+    path = make_model("m", INPUTS % ("FP32", dims), with_value(value, shape))
+    with pytest.raises(StartupError) as caught:
+        load(path)
+    assert f"config.pbtxt: input 'gain': {answer}" in str(caught.value)

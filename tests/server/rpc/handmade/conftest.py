@@ -134,6 +134,11 @@ def starts(given: Arrays) -> Arrays:
     return {"y": h, "h": h[:, -1]}
 
 
+def shift(given: Arrays) -> Arrays:
+    y = fold(given["h"], given["x"] + given["offset"][:, None] + given["slope"])
+    return {"y": y, "h": y[:, -1]}
+
+
 def generate(given: Arrays) -> Arrays:
     return {"n": given["n"] + given["stride"], "y": given["n"] + given["stride"]}
 
@@ -186,6 +191,18 @@ MODELS: list[tuple[ModelSpec, Function]] = [
             controls=(ControlSpec(tensor("first", "?", (-1,)), "start"),),
         ),
         starts,
+    ),
+    (
+        model(
+            "shifted",  # arrays are there where the inputs are not
+            inputs=(
+                tensor("x", "i8", (-1, -1, 2), time=1),
+                tensor("offset", "i8", (-1, 2), default=[10, 20]),
+                tensor("slope", "i8", (-1, -1, 2), time=1, default=[[1, 2]]),
+            ),
+            outputs=(tensor("y", "i8", (-1, -1, 2), time=1),),
+        ),
+        shift,
     ),
     (
         model(

@@ -88,6 +88,16 @@ async def test_by_open_inference(rig: Any) -> None:
         assert y[:, -1].tolist() == decoded(mask=mask)
 
 
+async def test_arrays_count_for_every_row_and_timestep(rig: Any) -> None:
+    x = np.arange(24).reshape(2, 6, 2)  # more than one piece
+    key = await rig.open("shifted", batch_size=2)
+    zeros = np.zeros((2, 2), np.int64)
+    assert await step(rig, key, x=x) == decoded(x + ONE * [11, 22], d=zeros)
+    given = await rig.open("shifted", batch_size=2)
+    slope = -x
+    assert await step(rig, given, x=x, slope=slope) == decoded(x + slope + ONE * [10, 20], d=zeros)
+
+
 async def test_all_left_out_they_have_the_batch_size_of_the_session(rig: Any) -> None:
     bias, flags = np.array([[1, 2], [3, 4]], np.float16), np.zeros((2, 3), bool)
     given = {"bias": bias, "flags": flags}
