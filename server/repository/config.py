@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from google.protobuf import text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from server.errors import StartupError
 from server.repository.problem import Problem
@@ -12,6 +13,8 @@ from server.stubs.inference.model_config_pb2 import ModelConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from google.protobuf.message import Message
 
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
@@ -38,6 +41,24 @@ def parse(text: str, source: str) -> ModelConfig:
         raise StartupError(f"{source}:{error.GetLine()}: {what}") from None
 
 
+def says_batch_size(text: str) -> bool:
+    """Whether max_batch_size stands in a configuration that can be parsed, be it as 0."""
+    return text_format.Parse(text, _with_presence()()).HasField("max_batch_size")
+
+
+@cache
+def _with_presence() -> type[Message]:
+    """The schema in proto2, which knows a field that is 0 from one that is missing."""
+    file = descriptor_pb2.FileDescriptorProto()
+    ModelConfig.DESCRIPTOR.file.CopyToProto(file)
+    file.syntax = "proto2"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(
+        pool.FindMessageTypeByName(ModelConfig.DESCRIPTOR.full_name)
+    )
+
+
 def fill_in(config: ModelConfig, directory: str) -> ModelConfig:
     """A copy with what is left out made explicit. Raises Problem where that contradicts."""
     filled = ModelConfig()
@@ -53,6 +74,11 @@ def fill_in(config: ModelConfig, directory: str) -> ModelConfig:
     filled.default_model_filename = config.default_model_filename or MODEL_FILE
     if filled.version_policy.WhichOneof("policy_choice") is None:
         filled.version_policy.latest.num_versions = 1
+    if not config.instance_group:
+        filled.instance_group.add()
+    for number, group in enumerate(filled.instance_group):
+        group.name = group.name or f"{directory}_{number}"
+        group.count = group.count or 1  # of KIND_AUTO if nothing is said: whoever runs it decides
     if config.HasField("sequence_batching"):
         sequences = filled.sequence_batching
         sequences.max_sequence_idle_microseconds = (

@@ -47,11 +47,23 @@ def take_constants(
         label = f"parameters: {CONSTANT}{name}"
         tensor = find(model.inputs, name, label)
         entry = declared.get(name)
+        if entry is not None:
+            _check_entry(entry)
         if text == SESSION:
             kept.append(_kept(entry, tensor, label, config.max_batch_size))
         else:
             fixed.append(_fixed(entry, tensor, label, text, config, model_dir))
     return tuple(fixed), tuple(kept)
+
+
+def _check_entry(entry: ModelInput) -> None:
+    """Nothing is said of requests. Raises Problem."""
+    for field, _ in entry.ListFields():
+        if field.name in ("optional", "reshape"):
+            raise Problem(
+                f"input {entry.name!r}: {field.name}; expected none beside a parameter"
+                f" {CONSTANT}{entry.name}: no request carries it"
+            )
 
 
 def _kept(
@@ -68,8 +80,8 @@ def _kept(
         label=label if entry is None else f"input {tensor.name!r}",
         name=tensor.name,
         direction="input",
-        data_type=datatype_of(tensor, label).config if entry is None else entry.data_type,
-        dims=(tensor.shape or ())[bool(max_batch_size) :] if entry is None else entry.dims,
+        data_type=(entry and entry.data_type) or datatype_of(tensor, label).config,
+        dims=(entry and entry.dims) or (tensor.shape or ())[bool(max_batch_size) :],
         batch_axis=batch_axis,
         max_batch_size=max_batch_size,
     )
@@ -90,14 +102,14 @@ def _fixed(
     model_dir: Path,
 ) -> FixedInput:
     datatype = datatype_of(tensor, label)
-    if entry is not None:
+    if entry is not None and entry.data_type:
         check_type(entry.data_type, datatype, f"input {tensor.name!r}")
     value = parse_value(text, label, datatype, model_dir / CONSTANTS)
     shape = tensor.shape
     if shape is None and entry is not None:
         shape = (*([-1] if config.max_batch_size else []), *entry.dims)
     batched = config.max_batch_size > 0 and shape is not None and shape[:1] == (-1,)
-    if entry is not None and shape is not None:
+    if entry is not None and entry.dims and shape is not None:
         if agree(entry.dims, shape) is not None:
             batched = False  # the dims count every axis: none of them is the batch
         elif not batched or agree(entry.dims, shape[1:]) is None:

@@ -11,62 +11,16 @@ from server.repository.labels import read_labels
 from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
 from server.repository.reshape import inner_dims
-from server.repository.tensors import Declared, datatype_of, tensor_spec
+from server.repository.tensors import Declared, tensor_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from server.repository.onnx_file import GraphTensor, OnnxFile
     from server.repository.parameters import Parameters
     from server.repository.spec import ModelSpec, StateSpec, TensorSpec
     from server.stubs.inference.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
-
-
-def derive_tensors(
-    config: ModelConfig, model: OnnxFile, parameters: Parameters, fed: Collection[str]
-) -> None:
-    """Fills in `input` or `output` from the graph, where the list is missing altogether. Inputs in
-    `fed` get their values elsewhere.
-    """
-    states, axes = config.sequence_batching.state, parameters.tensor_axes
-    if not config.input:
-        read = {state.input_name for state in states}.union(fed)
-        for name in model.required:
-            if name not in read:
-                entry = config.input.add()
-                _derive(entry, model.inputs[name], "input", config, axes.get(name, 0))
-    if not config.output:
-        written = {state.output_name for state in states}
-        for name, tensor in model.outputs.items():
-            if name not in written:
-                _derive(config.output.add(), tensor, "output", config, axes.get(name, 0))
-
-
-def _derive(
-    entry: ModelInput | ModelOutput,
-    tensor: GraphTensor,
-    direction: str,
-    config: ModelConfig,
-    axis: int,
-) -> None:
-    label = f"tensor {tensor.name!r} of the model"
-    try:
-        datatype = datatype_of(tensor, label)
-    except Problem as problem:
-        if direction == "input":
-            raise
-        raise Problem(f"{problem}; expected a list of the outputs to serve, in output") from None
-    shape = tensor.shape
-    if shape is None or (config.max_batch_size and len(shape) <= axis):
-        constant = f", or {CONSTANT}{tensor.name}" if direction == "input" else ""
-        raise Problem(
-            f"{label}: shape unknown or without batch axis; expected its dims in"
-            f" {direction}{constant}"
-        )
-    entry.name = tensor.name
-    entry.data_type = datatype.config  # type: ignore[assignment]
-    entry.dims.extend(shape[:axis] + shape[axis + 1 :] if config.max_batch_size else shape)
 
 
 def input_specs(

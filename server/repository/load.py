@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 
 from server.errors import StartupError
 from server.repository import scan
-from server.repository.config import IDLE_US, METADATA_KEY, MODEL_FILE, fill_in, parse, read_text
+from server.repository.completion import complete_batch, complete_states, complete_tensors
+from server.repository.config import (
+    IDLE_US,
+    METADATA_KEY,
+    MODEL_FILE,
+    fill_in,
+    parse,
+    read_text,
+    says_batch_size,
+)
 from server.repository.constants import take_constants
 from server.repository.controls import control_specs
 from server.repository.fields import check_fields
 from server.repository.interface import (
     check_batch,
     check_roles,
-    derive_tensors,
     describe,
     input_specs,
     output_specs,
@@ -46,6 +54,11 @@ class _Source:
     where: str
     config: ModelConfig
 
+    @classmethod
+    def of(cls, text: str, where: str) -> _Source:
+        """Raises StartupError."""
+        return cls(text, where, parse(text, where))
+
 
 def load(model_dir: Path) -> list[ModelSpec]:
     """The versions that `model_dir` serves, ascending. Raises StartupError: one line that names
@@ -55,12 +68,11 @@ def load(model_dir: Path) -> list[ModelSpec]:
     present = scan.versions(model_dir)
     path = model_dir / scan.CONFIG
     if path.is_file():
-        text = read_text(path)
-        common = _Source(text, str(path), parse(text, str(path)))
+        common = _Source.of(read_text(path), str(path))
         return [_version(model_dir, version, common) for version in _choose(common, present)]
     if not present:
         raise StartupError(f"{model_dir}: neither {scan.CONFIG} nor a version directory")
-    # without the file each version brings its own; which versions, the latest one says
+    # without the file each version brings its own, or has none; which versions, the latest one says
     chosen = _choose(_from_metadata(model_dir, present[-1]), present)
     return [_version(model_dir, version, _from_metadata(model_dir, version)) for version in chosen]
 
@@ -73,14 +85,11 @@ def _choose(source: _Source, present: list[int]) -> list[int]:
 
 
 def _from_metadata(model_dir: Path, version: int) -> _Source:
-    path = model_dir / str(version) / MODEL_FILE
+    path = _onnx_path(model_dir / str(version), MODEL_FILE)
     text = read_onnx(path).metadata.get(METADATA_KEY)
     if text is None:
-        raise StartupError(
-            f"{model_dir}: no {scan.CONFIG}, and {path} has no metadata {METADATA_KEY!r} instead"
-        )
-    where = f"{path}, metadata {METADATA_KEY}"
-    return _Source(text, where, parse(text, where))
+        return _Source.of("", f"{path}, without {scan.CONFIG}")
+    return _Source.of(text, f"{path}, metadata {METADATA_KEY}")
 
 
 def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
@@ -89,7 +98,7 @@ def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
         config = fill_in(source.config, model_dir.name)
         path = _onnx_path(model_dir / str(version), config.default_model_filename)
         model = read_onnx(path)
-        return _spec(config, model, version, path, source.text)
+        return _spec(config, model, version, model_dir, source.text)
     except Problem as problem:
         raise StartupError(f"{source.where}: {problem}") from None
 
@@ -97,18 +106,22 @@ def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
 def _onnx_path(version_dir: Path, filename: str) -> Path:
     if PurePath(filename).name != filename:
         raise Problem(f"default_model_filename: {filename!r}; expected a file in {version_dir}")
-    return version_dir / filename
+    path = version_dir / filename
+    return path / MODEL_FILE if path.is_dir() else path  # a large model, beside its external data
 
 
 def _spec(
-    config: ModelConfig, model: OnnxFile, version: int, path: Path, config_text: str
+    config: ModelConfig, model: OnnxFile, version: int, model_dir: Path, config_text: str
 ) -> ModelSpec:
-    parameters, model_dir = read_parameters(config), path.parent.parent
+    parameters = read_parameters(config)
+    if not says_batch_size(config_text):
+        complete_batch(config, model, parameters)
     check_axes(parameters, config)
     fixed, constants = take_constants(config, parameters, model, model_dir)
     controls = control_specs(config, model)
     fed = [*parameters.constants, *(control.tensor.name for control in controls)]
-    derive_tensors(config, model, parameters, fed)
+    complete_states(config, model, parameters)
+    complete_tensors(config, model, parameters, fed)
     states = state_specs(config, parameters, model, model_dir)
     inputs = input_specs(config, model, parameters)
     outputs = output_specs(config, model, parameters, states, model_dir)
@@ -129,7 +142,7 @@ def _spec(
     spec = ModelSpec(
         name=config.name,
         version=version,
-        onnx_path=path,
+        onnx_path=model.path,
         digest=_digest(model, config_text, fixed, states),
         max_batch_size=config.max_batch_size,
         inputs=inputs,

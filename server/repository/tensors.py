@@ -150,8 +150,7 @@ def _dims(declared: Declared, shape: Shape | None) -> Shape:
 
 def _why(declared: Declared, dims: Shape, shape: Shape) -> str:
     """The shape that the model has, and what may have been meant."""
-    missing = " (dims missing?)" if not dims and declared.field == "dims" else ""
-    has = f"{missing}; the model has {list(shape)}"
+    has = f"; the model has {list(shape)}"
     if declared.batch_axis is None:
         counted = agree((-1, *dims), shape) is None
         return has if counted else f"{has}: with max_batch_size: 0 dims count every axis"
