@@ -10,14 +10,18 @@ import contextlib
 import ctypes
 import io
 import sys
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnxruntime as ort
 import structlog
 from onnx import TensorProto, helper
 
 from server.errors import StartupError
+from server.repository.spec import NO_OPTIONS, RunOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NAME_BYTES = 256
@@ -26,11 +30,14 @@ _SEVERITY_WARNING, _SEVERITY_FATAL = 2, 4
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`kind` and `index` as OrtValue wants them; `str()` for display."""
+    """`kind` and `index` as OrtValue wants them; `str()` for display. `options` are of the CUDA
+    provider, beside or instead of ours.
+    """
 
     kind: Literal["cpu", "cuda"]
     index: int = 0
     name: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def providers(self) -> list[str | tuple[str, dict[str, str]]]:
@@ -39,7 +46,7 @@ class Device:
             return [CPU_PROVIDER]
         # TF32 would round every product to 10 bits: states of a long session drift apart from
         # those that the CPU computes.
-        options = {"device_id": str(self.index), "use_tf32": "0"}
+        options = {"device_id": str(self.index), "use_tf32": "0", **self.options}
         return [(CUDA_PROVIDER, options), CPU_PROVIDER]
 
     def __str__(self) -> str:
@@ -49,42 +56,58 @@ class Device:
 CPU = Device("cpu")
 
 
-def choose_device(provider: Literal["auto", "cuda", "cpu"]) -> Device:
-    """The device for `provider`; "auto" falls back to the CPU, "cuda" raises StartupError."""
-    if provider == "cpu":
+def choose_device(
+    provider: Literal["auto", "cuda", "cpu"], wanted: RunOptions = NO_OPTIONS
+) -> Device:
+    """The device for `provider`, and for a model that wants one of its own: the CPU, where it says
+    so, or a certain GPU. "auto" falls back to the CPU, "cuda" raises StartupError, and so do both
+    where there are GPUs, but not the one that is wanted.
+    """
+    if provider == "cpu" or wanted.device == "cpu":
         return CPU
-    name = cuda_device_name()
-    problem = "no CUDA device found" if name is None else cuda_problem()
-    if problem is None:
-        return Device("cuda", 0, name or "")
+    names = cuda_device_names()
+    gpu = gpu_of(names, wanted.gpu or 0)
+    problem = "no CUDA device found" if gpu is None else cuda_problem(gpu.index)
+    if problem is None and gpu is not None:
+        return gpu
     if provider == "cuda":
         raise StartupError(f"provider 'cuda': {problem}; expected a GPU, or provider 'cpu'")
-    if name is not None:
-        structlog.get_logger().warning("the GPU stays unused", device=name, reason=problem)
+    if gpu is not None:
+        structlog.get_logger().warning("the GPU stays unused", device=gpu.name, reason=problem)
     return CPU
 
 
-def cuda_device_name() -> str | None:
-    """The name of device 0 from the CUDA driver, None where there is no driver or device."""
+def gpu_of(names: Sequence[str], index: int) -> Device | None:
+    """The GPU number `index` of those with these names, None where there is none at all. Raises
+    StartupError where there are others.
+    """
+    if names and index >= len(names):
+        there = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+        raise StartupError(f"instance_group.gpus: [{index}]; this machine has: {there}")
+    return Device("cuda", index, names[index]) if names else None
+
+
+def cuda_device_names() -> list[str]:
+    """The names of the devices that the CUDA driver has, none where there is no driver."""
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return None
-    count, device = ctypes.c_int(0), ctypes.c_int(0)
-    name = ctypes.create_string_buffer(_NAME_BYTES)
-    calls: tuple[tuple[Any, ...], ...] = (
-        (cuda.cuInit, 0),
-        (cuda.cuDeviceGetCount, ctypes.byref(count)),
-        (cuda.cuDeviceGet, ctypes.byref(device), 0),
-        (cuda.cuDeviceGetName, name, _NAME_BYTES, device),
-    )
-    if any(function(*arguments) != 0 for function, *arguments in calls) or count.value == 0:
-        return None
+        return []
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    return [_device_name(cuda, index) for index in range(count.value)]
+
+
+def _device_name(cuda: Any, index: int) -> str:
+    device, name = ctypes.c_int(0), ctypes.create_string_buffer(_NAME_BYTES)
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, _NAME_BYTES, device)
     return name.value.decode(errors="replace")
 
 
-def cuda_problem() -> str | None:
-    """Why ONNX Runtime cannot use the device, None if it can."""
+def cuda_problem(index: int = 0) -> str | None:
+    """Why ONNX Runtime cannot use the device of that number, None if it can."""
     if CUDA_PROVIDER not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA; install onnxruntime-gpu"
     said = io.StringIO()
@@ -95,7 +118,7 @@ def cuda_problem() -> str | None:
         options = ort.SessionOptions()
         options.log_severity_level = _SEVERITY_FATAL
         trial = ort.InferenceSession(
-            _identity(), options, Device("cuda").providers, enable_fallback=0
+            _identity(), options, Device("cuda", index).providers, enable_fallback=0
         )
     except Exception as error:  # whatever loading a driver's libraries may raise
         return f"ONNX Runtime cannot use it: {' '.join(str(error).split())}"

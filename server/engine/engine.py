@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import structlog
 
 from server.engine.arena import Arena
 from server.engine.devices import choose_device
 from server.engine.graph import with_arena
-from server.engine.session import ORT_ERRORS, create_session, readable, session_options
+from server.engine.session import (
+    ORT_ERRORS,
+    create_session,
+    readable,
+    run_options,
+    session_options,
+)
 from server.engine.warmup import warm_up
 from server.errors import StartupError, StepFailed
 
@@ -43,12 +51,13 @@ class Engine:
         intra_op_threads: int = 1,
     ) -> None:
         self.spec = spec
-        device = choose_device(provider)
-        self.device = str(device)
         try:
+            device = choose_device(provider, spec.options)
+            self.device = str(device)
             graph = with_arena(onnx.load(spec.onnx_path, load_external_data=False), spec)
-            options = session_options(intra_op_threads)
-            self._session = create_session(graph.model, device, options, spec.onnx_path.parent)
+            options = session_options(intra_op_threads, spec.options)
+            own = replace(device, options=spec.options.cuda)
+            self._session = create_session(graph.model, own, options, spec.onnx_path.parent)
             self.arena = Arena(spec.kept, rows, device) if spec.kept else None
         except StartupError as error:
             raise StartupError(f"{spec.onnx_path}: {error}") from None
@@ -61,6 +70,7 @@ class Engine:
         # The objects beneath onnxruntime's Python classes: those look devices up by name at every
         # call and check what cannot be otherwise here, which costs half as much as a small step.
         self._run = self._session._sess.run_with_iobinding
+        self._run_options = run_options(spec.options, device)
         self._bind_input = self._binding._iobinding.bind_input
         self._bind_output = self._binding._iobinding.bind_output
         self._bound: dict[str, NDArray[Any]] = {}
@@ -74,6 +84,13 @@ class Engine:
             for state, (pool, pool_next) in graph.pools.items():
                 self._binding.bind_ortvalue_input(pool, self.arena.pools[state])
                 self._binding.bind_ortvalue_output(pool_next, self.arena.pools[state])
+        if spec.options.device == "gpu" and device.kind == "cpu":
+            said = "no GPU that can be used" if provider == "auto" else f"--provider {provider}"
+            structlog.get_logger().warning(
+                "instance_group wants a GPU; the model runs on the CPU",
+                model=spec.name,
+                reason=said,
+            )
         warm_up(self)
 
     def run(
@@ -100,7 +117,7 @@ class Engine:
                 self._put(self._write_rows, write.reshape(-1, 1))
             for name in self._outputs:  # anew, or the last answer's memory is written again
                 self._bind_output(name, self._cpu)
-            self._run(self._binding._iobinding, None)
+            self._run(self._binding._iobinding, self._run_options)
         except ORT_ERRORS as error:
             raise StepFailed(f"model {self.spec.name!r} failed: {self._reason(error)}") from error
         self._binding.synchronize_outputs()

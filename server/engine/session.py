@@ -8,6 +8,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from server.errors import StartupError
+from server.repository.spec import NO_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,22 +31,53 @@ _LOG_FATAL = 4
 # It crashes the process on some float16 models (github.com/microsoft/onnxruntime/issues/32405).
 _CRASHES = ["FuseFp16InitializerToFp32NodeTransformer"]
 _TEXT_LIMIT = 400
+_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+_MODES = {False: ort.ExecutionMode.ORT_SEQUENTIAL, True: ort.ExecutionMode.ORT_PARALLEL}
+_ENTRIES = {
+    # Threads that spin between steps take the cores from those who decode requests.
+    "session.intra_op.allow_spinning": "0",
+    "session.inter_op.allow_spinning": "0",
+}
 
 
-def session_options(intra_op_threads: int) -> ort.SessionOptions:
-    """Options for runs of microseconds, one at a time. 0 threads: ONNX Runtime's choice."""
+def session_options(intra_op_threads: int, wanted: RunOptions = NO_OPTIONS) -> ort.SessionOptions:
+    """Options for runs of microseconds, one at a time, unless the model `wanted` others. 0 threads:
+    ONNX Runtime's choice.
+    """
+    own = wanted.intra_op_threads
+    between = wanted.inter_op_threads
     options = ort.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = _LEVELS[wanted.graph_level]
+    options.intra_op_num_threads = intra_op_threads if own is None else own
+    options.inter_op_num_threads = int(not wanted.parallel) if between is None else between
+    options.execution_mode = _MODES[wanted.parallel]
+    options.enable_cpu_mem_arena = wanted.memory_arena
     # A plan of memory for every combination of batch size and timesteps would pile up, and did not
     # make steps faster.
-    options.enable_mem_pattern = False
-    # Threads that spin between steps take the cores from those who decode requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_mem_pattern = wanted.memory_pattern
+    for key, value in {**_ENTRIES, **wanted.session}.items():
+        options.add_session_config_entry(key, value)
     # Every error is raised too; logged, each bad request would write to stderr.
     options.log_severity_level = _LOG_FATAL
+    return options
+
+
+def run_options(wanted: RunOptions, device: Device) -> ort.RunOptions | None:
+    """Options of every run, None where the model `wanted` nothing special. ONNX Runtime fails runs
+    that name another device than those of the session.
+    """
+    names = {"cpu": "cpu:0", "gpu": f"gpu:{device.index}"}
+    used = ("cpu",) if device.kind == "cpu" else ("cpu", "gpu")
+    shrinks = [names[kind] for kind in wanted.shrinks if kind in used]
+    if not shrinks:
+        return None
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ";".join(shrinks))
     return options
 
 

@@ -30,6 +30,7 @@ from server.repository.interface import (
     output_specs,
 )
 from server.repository.onnx_file import read_onnx
+from server.repository.options import run_options
 from server.repository.parameters import check_axes, check_names, read_parameters
 from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
@@ -153,6 +154,7 @@ def _spec(
         may_be_cut=parameters.may_be_cut,
         piece=piece,
         warmup=warmup_shapes(config, inputs),
+        options=run_options(config),
         config=config,
         fixed=fixed,
         controls=controls,

@@ -98,6 +98,31 @@ class ControlSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How the configuration wants the model to be run; None: as the server sees fit.
+
+    `session` are entries of ONNX Runtime's session configuration and `cuda` options of its CUDA
+    provider, both by its own names. After every run memory goes back to the system on the devices
+    in `shrinks`. `device` is where the model runs, `gpu` the number of the GPU.
+    """
+
+    graph_level: Literal["all", "extended", "basic", "none"] = "all"
+    parallel: bool = False  # nodes that do not need each other run at the same time
+    intra_op_threads: int | None = None
+    inter_op_threads: int | None = None
+    memory_arena: bool = True
+    memory_pattern: bool = False
+    shrinks: tuple[Literal["cpu", "gpu"], ...] = ()
+    session: Mapping[str, str] = field(default_factory=dict)
+    cuda: Mapping[str, str] = field(default_factory=dict)
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    gpu: int | None = None
+
+
+NO_OPTIONS = RunOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One version of one model.
 
@@ -121,6 +146,7 @@ class ModelSpec:
     config: ModelConfig
     piece: int | None = None  # the most timesteps that the graph takes at once; None: any number
     warmup: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for a first run
+    options: RunOptions = NO_OPTIONS
     fixed: tuple[FixedInput, ...] = ()
     controls: tuple[ControlSpec, ...] = ()
 

@@ -13,7 +13,7 @@ import torch
 
 import models
 from export.program import program
-from server.engine.devices import choose_device, cuda_device_name
+from server.engine.devices import choose_device, cuda_device_names
 
 if TYPE_CHECKING:
     from export.program import Program
@@ -35,7 +35,7 @@ LAYERS: dict[str, Any] = {
 }
 FORMS: dict[str, dict[str, Any]] = {"plain": {}, "masked": {"mask": True}}
 gpu = pytest.mark.gpu
-without_gpu = pytest.mark.skipif(cuda_device_name() is None, reason="no CUDA device")
+without_gpu = pytest.mark.skipif(not cuda_device_names(), reason="no CUDA device")
 
 
 def made(name: str, **options: Any) -> Program:

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from server.engine.devices import choose_device, cuda_device_name
+from server.engine.devices import choose_device, cuda_device_names
 from server.engine.engine import Engine
 from server.engine.graph import with_arena
 from server.engine.session import create_session, session_options
+from server.errors import StartupError
 from server.repository.load import load
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(cuda_device_name() is None, reason="no CUDA device"),
+    pytest.mark.skipif(not cuda_device_names(), reason="no CUDA device"),
 ]
 
 
@@ -64,3 +65,43 @@ def test_every_node_runs_on_the_gpu(path: Path) -> None:
     options = session_options(1)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     create_session(graph.model, choose_device("cuda"), options)  # refuses any node on the CPU
+
+
+def test_options_of_the_model_arrive_in_the_provider(
+    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
+) -> None:
+    more = """
+        instance_group { kind: KIND_GPU gpus: [ 0 ] }
+        optimization { execution_accelerators { gpu_execution_accelerator [ {
+          name: "cuda"
+          parameters { key: "use_tf32" value: "1" }
+          parameters { key: "gpu_mem_limit" value: "1073741824" }
+          parameters { key: "arena_extend_strategy" value: "kSameAsRequested" }
+        } ] } }
+        parameters { key: "cudnn_conv_algo_search" value { string_value: "1" } }
+        parameters {
+          key: "memory.enable_memory_arena_shrinkage" value { string_value: "gpu:0;cpu:0" }
+        }
+    """
+    [spec] = load(make_model("lstm", lstm_config + more, lstm_model()))
+    engine = Engine(spec, provider="auto", rows=20)
+    options = engine._session.get_provider_options()["CUDAExecutionProvider"]
+    expected = {
+        "device_id": "0",
+        "use_tf32": "1",
+        "gpu_mem_limit": "1073741824",
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    assert {key: options[key] for key in expected} == expected
+    frames = np.ones((1, 2, 3), np.float32)
+    assert engine.run({"frames": frames}, np.array([0]), np.array([1]))["y"].shape == (1, 2, 4)
+
+
+def test_a_gpu_that_is_not_there(
+    make_model: MakeModel, lstm_model: LstmModel, lstm_config: str
+) -> None:
+    more = "instance_group { kind: KIND_GPU gpus: [ 99 ] }"
+    [spec] = load(make_model("lstm", lstm_config + more, lstm_model()))
+    with pytest.raises(StartupError, match=r"gpus: \[99\]; this machine has: 0 \("):
+        Engine(spec, provider="auto", rows=20)
