@@ -14,6 +14,7 @@ import structlog
 from server.engine.arena import Arena
 from server.engine.devices import choose_device
 from server.engine.graph import with_arena
+from server.engine.samples import run_samples
 from server.engine.session import (
     ORT_ERRORS,
     create_session,
@@ -39,7 +40,8 @@ class Engine:
 
     `rows` is the size of the arena, row 0 included, which holds the initial state; a model without
     states has no arena and takes no notice of rows. The model has run once at its smallest and once
-    at its largest batch when the constructor returns. Raises StartupError, which names the file.
+    at its largest batch, and as its configuration wants, when the constructor returns. Raises
+    StartupError, which names the file.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Engine:
                 reason=said,
             )
         warm_up(self)
+        run_samples(self)
 
     def run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import structlog
 from server.errors import StartupError, StepFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from server.engine.engine import Engine
@@ -30,7 +33,7 @@ def warm_up(engine: Engine) -> None:
     ran = 0
     for size in sorted(sizes):
         try:
-            _check(engine.spec, _run(engine, size), size)
+            check(engine.spec, _run(engine, size), size)
             ran = size
         except StepFailed as error:
             if ran:
@@ -44,7 +47,9 @@ def warm_up(engine: Engine) -> None:
 
 
 def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
-    inputs = {tensor.name: zeros_of(engine.spec, tensor, size) for tensor in engine.spec.fed}
+    spec = engine.spec
+    timesteps = min(timesteps_of(spec, spec.warmup), spec.piece or sys.maxsize)
+    inputs = {tensor.name: zeros_of(spec, tensor, size, timesteps) for tensor in spec.fed}
     read, write = np.zeros(size, np.int64), np.arange(1, size + 1)
     before = engine.read(write)
     try:
@@ -53,20 +58,29 @@ def _run(engine: Engine, size: int) -> dict[str, NDArray[Any]]:
         engine.write(write, before)
 
 
-def zeros_of(
-    spec: ModelSpec, tensor: TensorSpec, size: int, timesteps: int | None = None
-) -> NDArray[Any]:
-    """An input of `size` rows, and of `timesteps` where it has any number of them."""
+def zeros_of(spec: ModelSpec, tensor: TensorSpec, size: int, timesteps: int) -> NDArray[Any]:
+    """An input of `size` rows, and of `timesteps` where it takes any number of them."""
     known = spec.warmup.get(tensor.name, tensor.shape)
     shape = [1 if axis == -1 else axis for axis in known]
-    if timesteps is not None and tensor.time_axis is not None:
+    if tensor.time_axis is not None and tensor.shape[tensor.time_axis] == -1:
         shape[tensor.time_axis] = timesteps
     if spec.max_batch_size > 0:
         shape[0] = size
     return np.full(shape, 0 if tensor.default is None else tensor.default, tensor.dtype)
 
 
-def _check(spec: ModelSpec, outputs: dict[str, NDArray[Any]], size: int) -> None:
+def timesteps_of(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many the inputs have whose shapes are known, with the batch axis; 1 if none has any."""
+    found = [
+        shapes[tensor.name][tensor.time_axis]
+        for tensor in spec.inputs
+        if tensor.time_axis is not None and tensor.name in shapes
+    ]
+    return max(found, default=1)
+
+
+def check(spec: ModelSpec, outputs: Mapping[str, NDArray[Any]], size: int) -> None:
+    """Raises StartupError where an output has not `size` rows, or other axes than it should."""
     for tensor in spec.outputs:
         shape = outputs[tensor.name].shape
         text = f"{spec.onnx_path}: output {tensor.name!r} has shape {list(shape)}"

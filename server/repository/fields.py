@@ -55,6 +55,9 @@ READ = frozenset(
         "optimization.execution_accelerators.gpu_execution_accelerator.parameters",
         "optimization.execution_accelerators.cpu_execution_accelerator.name",
         "optimization.execution_accelerators.cpu_execution_accelerator.parameters",
+        "model_warmup.name",
+        "model_warmup.batch_size",
+        "model_warmup.count",
         "model_warmup.inputs",
         "parameters",  # ours and those of options.py; other keys belong to other servers
     }
@@ -71,9 +74,6 @@ WITHOUT_EFFECT = {
     "instance_group.secondary_devices": "TensorRT only: a model runs on one device",
     "instance_group.profile": "TensorRT only",
     "instance_group.host_policy": "it names settings of another server's command line",
-    "model_warmup.name": "a description",
-    "model_warmup.batch_size": "every model is run at its smallest and largest batch",
-    "model_warmup.count": "once each",
     "optimization.priority": "all models are equal",
     "optimization.cuda": "TensorRT only, as in Triton",
     "optimization.input_pinned_memory": "ONNX Runtime copies inputs",

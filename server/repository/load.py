@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
-from server.repository.warmup import warmup_shapes
+from server.repository.warmup import warmup_samples, warmup_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,14 +153,17 @@ def _spec(
         idle_s=(config.sequence_batching.max_sequence_idle_microseconds or IDLE_US) / 1e6,
         may_be_cut=parameters.may_be_cut,
         piece=piece,
-        warmup=warmup_shapes(config, inputs),
         options=run_options(config),
         config=config,
         fixed=fixed,
         controls=controls,
     )
     check_batch(spec)
-    return spec
+    return replace(
+        spec,
+        warmup=warmup_shapes(config, spec),
+        samples=warmup_samples(config, spec, path.parent.parent),
+    )
 
 
 def _digest(

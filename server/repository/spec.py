@@ -123,6 +123,21 @@ NO_OPTIONS = RunOptions()
 
 
 @dataclass(frozen=True, slots=True)
+class WarmupSample:
+    """A run that the configuration wants before the model serves, `count` times, from the initial
+    state, with `batch_size` equal rows; 1 for a model without a batch axis.
+
+    `row` maps names to one row, without the batch axis, of the model's inputs; states and constants
+    may be among them, which begin with that, and control inputs.
+    """
+
+    name: str
+    count: int
+    batch_size: int
+    row: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One version of one model.
 
@@ -146,6 +161,7 @@ class ModelSpec:
     config: ModelConfig
     piece: int | None = None  # the most timesteps that the graph takes at once; None: any number
     warmup: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for a first run
+    samples: tuple[WarmupSample, ...] = ()
     options: RunOptions = NO_OPTIONS
     fixed: tuple[FixedInput, ...] = ()
     controls: tuple[ControlSpec, ...] = ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from server.repository.parameters import BATCH_AXIS, STATE
 from server.repository.problem import Problem
 from server.repository.spec import StateSpec
 from server.repository.tensors import Declared, agree, resolve
+from server.repository.values import read_raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,26 +119,10 @@ def _initial(
         raise Problem(f"{label}: dims {list(shape)}; expected sizes: a state must not grow")
     if source is None or source.WhichOneof("state_data") != "data_file":
         return _frozen(np.zeros(shape, datatype.dtype)), shape
-    return _from_file(model_dir / INITIAL_STATES, source.data_file, label, datatype, shape), shape
-
-
-def _from_file(
-    directory: Path, name: str, label: str, datatype: Datatype, shape: Shape
-) -> NDArray[Any]:
-    """Raw elements, little endian, row-major."""
-    if PurePath(name).name != name:
-        raise Problem(f"{label}: data_file {name!r}; expected a file in {INITIAL_STATES}/")
-    path = directory / name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Problem(f"{label}: data_file {path}: {error.strerror}") from None
-    dtype = datatype.dtype.newbyteorder("<")
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        of = f"{datatype.name} {list(shape)}"
-        raise Problem(f"{label}: data_file {path}: {len(data)} bytes; expected {expected} for {of}")
-    return _frozen(np.frombuffer(data, dtype).reshape(shape).astype(datatype.dtype))
+    values = read_raw(
+        model_dir / INITIAL_STATES, source.data_file, f"{label}: data_file", datatype, shape
+    )
+    return _frozen(values), shape
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

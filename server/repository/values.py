@@ -1,8 +1,9 @@
-"""Numbers, lists and .npy files as arrays of an input's own type: exactly, or not at all."""
+"""Numbers, lists and files as arrays of an input's own type: exactly, or not at all."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from server.datatypes import Datatype
+    from server.repository.tensors import Shape
 
 FILE_SUFFIX = ".npy"
 _NUMBER_KINDS = "biuf"
@@ -45,6 +47,37 @@ def parse_number(text: str, label: str, datatype: Datatype) -> NDArray[Any]:
     return _exact(array, label, text, datatype)
 
 
+def read_raw(
+    directory: Path,
+    name: str,
+    label: str,
+    datatype: Datatype,
+    shape: Shape,
+    *,
+    may_be_longer: bool = False,
+) -> NDArray[Any]:
+    """The elements in the file `name` of `directory`: little endian, row-major and nothing else.
+    Raises Problem, which begins with `label`.
+    """
+    path = _file(directory, name, label)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Problem(f"{label} {path}: {error.strerror}") from None
+    dtype, elements = datatype.dtype.newbyteorder("<"), math.prod(shape)
+    expected = elements * dtype.itemsize
+    if len(data) < expected or (len(data) > expected and not may_be_longer):
+        of = f"{datatype.name} {list(shape)}"
+        raise Problem(f"{label} {path}: {len(data)} bytes; expected {expected} for {of}")
+    return np.frombuffer(data, dtype, elements).reshape(shape).astype(datatype.dtype)
+
+
+def _file(directory: Path, name: str, label: str) -> Path:
+    if PurePath(name).name != name:
+        raise Problem(f"{label} {name!r}; expected a file in {directory.name}/")
+    return directory / name
+
+
 def _from_json(text: str) -> NDArray[Any] | None:
     try:
         array = np.array(json.loads(text))
@@ -54,9 +87,7 @@ def _from_json(text: str) -> NDArray[Any] | None:
 
 
 def _read(name: str, label: str, directory: Path) -> NDArray[Any]:
-    if PurePath(name).name != name:
-        raise Problem(f"{label}: {name!r}; expected a file in {directory.name}/")
-    path = directory / name
+    path = _file(directory, name, f"{label}:")
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
