@@ -19,6 +19,7 @@ from server.core.sessions import Sessions
 from server.driver import Driver
 from server.errors import InvalidRequest, RequestError, ShuttingDown
 from server.statistics import Statistics
+from server.trace_settings import TraceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -172,6 +173,7 @@ class Serving:
         self.draining = False
         self.empty = asyncio.Event()  # set while no session is open
         self.expired = 0  # sessions, so far
+        self.traces = TraceSettings()
         self.empty.set()
 
     def add(self, model: ServedModel) -> None:

@@ -40,10 +40,11 @@ MAY_IMPORT = {
     "server.statistics": set(),
     "server.driver": {"server.errors", "server.core", "server.statistics", "numpy", "structlog"},
     "server.config": {"server.errors", "pydantic", "pydantic_settings"},
+    "server.trace_settings": {"server.errors", "structlog"},
     "server.catalogue": {"server.errors", "server.serving"},
     "server.serving": {
         *("server.errors", "server.core", "server.driver", "server.config", "server.catalogue"),
-        *("server.repository.spec", "server.statistics"),
+        *("server.repository.spec", "server.statistics", "server.trace_settings"),
     },
     "server.overrides": {
         *("server.errors", "server.repository.scan", "server.stubs", "google.protobuf"),
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     },
     "server.rpc": {
         *("server.errors", "server.core", "server.serving", "server.repository.spec"),
-        *("server.control", "server.overrides"),
+        *("server.control", "server.overrides", "server.logs"),
         *("server.statistics", "server.stubs", "rnnserve.v1"),
         *("grpc", "google.protobuf", "numpy", "structlog"),
     },

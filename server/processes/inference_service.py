@@ -28,6 +28,8 @@ class RoutedInferenceService(InferenceService):
 
     RepositoryModelLoad = everywhere(InferenceService.RepositoryModelLoad)
     RepositoryModelUnload = everywhere(InferenceService.RepositoryModelUnload)
+    TraceSetting = everywhere(InferenceService.TraceSetting)
+    LogSettings = everywhere(InferenceService.LogSettings)
 
     @for_caller
     def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:

@@ -35,6 +35,8 @@ EXTENSIONS = (
     "model_repository",
     "model_repository(unload_dependents)",
     "parameters",
+    "trace",
+    "logging",
 )
 GRPC_ERROR = "triton_grpc_error"  # a stream with this header "true" ends at its first error
 PLATFORM = "onnxruntime_onnx"

@@ -98,6 +98,7 @@ def numbered(sequence: int, **flags: bool) -> oip.ModelInferRequest:
     return request
 
 
+LOG_FILE = oip.LogSettingsRequest(settings={"log_file": {"string_param": "elsewhere"}})
 CASES: dict[str, tuple[str, Any]] = {
     "described": (SESSIONS + "DescribeModel", pb.DescribeModelRequest(model_name="vowels")),
     "unknown model": (SESSIONS + "OpenSession", pb.OpenSessionRequest(model_name="größe")),
@@ -116,7 +117,7 @@ CASES: dict[str, tuple[str, Any]] = {
         INFERENCE + "ModelInfer", numbered(8, sequence_start=True, sequence_end=True),
     ),
     "reserved": (INFERENCE + "ModelInfer", oip.ModelInferRequest(model_name="vowels")),
-    "not offered": (INFERENCE + "TraceSetting", oip.TraceSettingRequest()),
+    "not offered": (INFERENCE + "LogSettings", LOG_FILE),
     "unknown method": (INFERENCE + "Nothing", oip.ServerLiveRequest()),
     "unknown service": ("/some.Service/Method", oip.ServerLiveRequest()),
     "health": ("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest()),

@@ -18,13 +18,12 @@ NOT_OFFERED = {
     "CudaSharedMemoryStatus": oip.CudaSharedMemoryStatusRequest,
     "CudaSharedMemoryRegister": oip.CudaSharedMemoryRegisterRequest,
     "CudaSharedMemoryUnregister": oip.CudaSharedMemoryUnregisterRequest,
-    "TraceSetting": oip.TraceSettingRequest,
-    "LogSettings": oip.LogSettingsRequest,
 }
 OFFERED = {
     "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig",
     "ModelStatistics", "ModelInfer", "ModelStreamInfer",
     "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
+    "TraceSetting", "LogSettings",
 }  # fmt: skip
 
 
