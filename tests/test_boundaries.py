@@ -37,6 +37,7 @@ MAY_IMPORT = {
         *("server.errors", "server.datatypes", "server.repository.spec"),
         *("numpy", "onnx", "onnxruntime", "structlog"),
     },
+    "server.shared_memory": {"server.errors", "numpy"},
     "server.statistics": set(),
     "server.driver": {"server.errors", "server.core", "server.statistics", "numpy", "structlog"},
     "server.config": {"server.errors", "pydantic", "pydantic_settings"},
