@@ -170,7 +170,11 @@ def _services(
 ) -> tuple[SessionService, InferenceService]:
     max_open = config.limits.max_pending_per_session
     inference = InferenceService(
-        serving, max_open, control=control, caller_header=config.caller_header
+        serving,
+        max_open,
+        control=control,
+        caller_header=config.caller_header,
+        shared_memory=config.shared_memory,
     )
     return SessionService(serving, max_open), inference
 

@@ -112,6 +112,13 @@ def serve(
             show_default="rnnserve-caller",
         ),
     ] = None,
+    shared_memory: Annotated[
+        Literal["local", "all", "off"] | None,
+        typer.Option(
+            help="Whose tensors may lie in it: of clients on this host, of all clients, of none.",
+            show_default="local",
+        ),
+    ] = None,
     drain_limit_s: Annotated[
         float | None,
         typer.Option(help="Seconds that SIGTERM leaves to open sessions.", show_default="30"),

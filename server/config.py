@@ -104,6 +104,10 @@ class ServerConfig(BaseSettings):
         default="rnnserve-caller",
         description="header whose value gives a caller sequence ids of its own; empty: none",
     )
+    shared_memory: Literal["local", "all", "off"] = Field(
+        default="local",
+        description="whose tensors may lie in shared memory: of clients on this host, of all",
+    )
     drain_limit_s: float = Field(
         default=30.0, ge=0, description="seconds that SIGTERM leaves to sessions"
     )

@@ -18,6 +18,7 @@ from server.core.session import Session
 from server.core.sessions import Sessions
 from server.driver import Driver
 from server.errors import InvalidRequest, RequestError, ShuttingDown
+from server.shared_memory import Regions
 from server.statistics import Statistics
 from server.trace_settings import TraceSettings
 
@@ -169,6 +170,7 @@ class Serving:
     def __init__(self, max_sessions: int) -> None:
         self.sessions = Sessions(max_sessions)
         self.catalogue = Catalogue()
+        self.regions = Regions()
         self.started = False
         self.draining = False
         self.empty = asyncio.Event()  # set while no session is open

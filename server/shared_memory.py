@@ -14,7 +14,7 @@ import resource
 import stat
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 DIRECTORY = Path("/dev/shm")
 MAX_NAME_BYTES = 256
 
-Policy = Literal["local", "all", "off"]  # who may use shared memory: see `server.config`
+Policy = Literal["local", "all", "off"]  # which clients may use it: those on this host, …
+
+
+class Caller(Protocol):
+    @property
+    def is_local(self) -> bool:
+        """Whether the client is known to be on this host."""
 
 
 class Region:
@@ -116,31 +122,15 @@ class Region:
 
 
 class Regions:
-    """Those that are registered. `policy`: who may use them, clients on this host or all or none.
-
-    Each takes a file descriptor, of which half are left to connections.
+    """Those that are registered. Each takes a file descriptor, of which half are left to
+    connections.
     """
 
-    def __init__(self, policy: Policy = "local", max_regions: int | None = None) -> None:
-        self._policy = policy
+    def __init__(self, max_regions: int | None = None) -> None:
         if max_regions is None:
             max_regions = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._max_regions = max_regions
         self._regions: dict[str, Region] = {}
-
-    def allow(self, *, is_local: bool) -> bool:
-        """Whether a client may use shared memory."""
-        return self._policy == "all" or (self._policy == "local" and is_local)
-
-    def check(self, *, is_local: bool) -> None:
-        """Raises NotAllowed where `allow` says no."""
-        if not self.allow(is_local=is_local):
-            whose = "clients on its own host" if self._policy == "local" else "nobody"
-            raise NotAllowed(
-                f"this server offers shared memory to {whose} (setting shared_memory: "
-                f"{self._policy}); send tensors in the request, or let the server be started with "
-                f"--shared-memory {'all' if self._policy == 'local' else 'local'}"
-            )
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
         """Raises InvalidRequest, RegionExists, RegionNotFound where there is no segment of that
@@ -197,6 +187,21 @@ class Regions:
         if name not in self._regions:
             raise RegionNotFound(f"Unable to find system shared memory region: '{name}'")
         return [self._regions[name]]
+
+
+def check_allowed(policy: Policy, caller: Caller) -> None:
+    """Raises NotAllowed where the caller may not use shared memory."""
+    if policy == "off":
+        raise NotAllowed(
+            "this server offers no shared memory (setting shared_memory: off); send tensors in the "
+            "request, or have the server started with --shared-memory local"
+        )
+    if policy == "local" and not caller.is_local:
+        raise NotAllowed(
+            "this server offers shared memory only to clients that it knows to be on its own host "
+            "(setting shared_memory: local); send tensors in the request, or have the server "
+            "started with --shared-memory all"
+        )
 
 
 def _opened(name: str, key: str) -> int:

@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "server.catalogue": {"server.errors", "server.serving"},
     "server.serving": {
         *("server.errors", "server.core", "server.driver", "server.config", "server.catalogue"),
-        *("server.repository.spec", "server.statistics", "server.trace_settings"),
+        *("server.repository.spec", "server.shared_memory", "server.statistics"),
+        "server.trace_settings",
     },
     "server.overrides": {
         *("server.errors", "server.repository.scan", "server.stubs", "google.protobuf"),
@@ -60,15 +61,15 @@ MAY_IMPORT = {
     },
     "server.rpc": {
         *("server.errors", "server.core", "server.serving", "server.repository.spec"),
-        *("server.control", "server.overrides", "server.logs"),
+        *("server.control", "server.overrides", "server.logs", "server.shared_memory"),
         *("server.statistics", "server.stubs", "rnnserve.v1"),
         *("grpc", "google.protobuf", "numpy", "structlog"),
     },
     # several processes on one port
     "server.processes": {
         *("server.errors", "server.config", "server.core.session", "server.core.sessions"),
-        *("server.serving", "server.rpc", "server.http", "server.stubs", "rnnserve.v1"),
-        "server.control",
+        *("server.serving", "server.rpc", "server.http", "server.shared_memory"),
+        *("server.control", "server.stubs", "rnnserve.v1"),
         *("grpc", "google.protobuf", "prometheus_client", "pydantic", "structlog"),
     },
     "server.processes.worker": {

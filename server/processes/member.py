@@ -40,6 +40,7 @@ class Member:
         self._number = letter.number
         self._limits = letter.config.limits
         self._caller_header = letter.config.caller_header
+        self._shared_memory = letter.config.shared_memory
         self._server = grpc.aio.server(options=OPTIONS)
         claims = Claims(letter.directory, letter.number)
         self.announce = announce
@@ -53,7 +54,10 @@ class Member:
         self._control = control
         shared = self.serving, self._limits.max_pending_per_session, self.routes
         inference = RoutedInferenceService(
-            *shared, control=control, caller_header=self._caller_header
+            *shared,
+            control=control,
+            caller_header=self._caller_header,
+            shared_memory=self._shared_memory,
         )
         return RoutedSessionService(*shared), inference
 
@@ -68,10 +72,13 @@ class Member:
         """Listen for the others."""
         own = self.serving, self._limits.max_pending_per_session
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(*own), self._server)
-        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(*own, control=self._control, caller_header=self._caller_header),
-            self._server,
+        inference = InferenceService(
+            *own,
+            control=self._control,
+            caller_header=self._caller_header,
+            shared_memory="all",  # who asked another process may use it
         )
+        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         handlers = {
             METRICS: _handler(lambda: generate_latest(registry)),
             READY: _handler(lambda: b"ready" if is_ready() else b""),

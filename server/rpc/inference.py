@@ -19,19 +19,22 @@ if TYPE_CHECKING:
     from server.core.requests import Result
     from server.core.session import Session
     from server.rpc.handover import Source
+    from server.rpc.places import TakeRegions
     from server.rpc.replies import Slot
     from server.serving import ServedModel, Serving
 
 
 class Inference:
-    """One ModelInferRequest, decoded and checked. `scope`: whose sequence ids they are. Raises
-    RequestError.
+    """One ModelInferRequest, decoded and checked. `scope`: whose sequence ids they are; `regions`
+    gives the shared memory that the caller may use. Raises RequestError.
 
     A sequence goes on where it has begun, although its model was replaced meanwhile; a new one
     begins with the version that serves now.
     """
 
-    def __init__(self, serving: Serving, request: pb.ModelInferRequest, scope: str = "") -> None:
+    def __init__(
+        self, serving: Serving, request: pb.ModelInferRequest, scope: str, regions: TakeRegions
+    ) -> None:
         self._serving = serving
         self._id = request.id
         name, version = request.model_name, request.model_version
@@ -41,10 +44,13 @@ class Inference:
         goes_on = None if sequence.start else self._found
         self._model = home_of(goes_on) if goes_on else serving.model(name, version)
         self._sequence = sequences.with_model(sequence, self._model)
-        self._wanted = inference_codec.wanted_outputs(self._model, request)
+        self._wanted = inference_codec.wanted_outputs(self._model, request, regions)
         inputs, self._constants = inference_codec.decode_inputs(
-            self._model, request, goes_on.batch_size if goes_on else None
+            self._model, request, goes_on.batch_size if goes_on else None, regions
         )
+        for way in self._wanted.ways.values():
+            rows = inputs.batch_size or (goes_on.batch_size if goes_on else 1)
+            way.prepare(self._model, rows, inputs.timesteps)
         self._batch_size = inputs.batch_size
         self.source: Source | None = None
         self.known: Stepped | RequestError | None = None
@@ -109,9 +115,12 @@ class InferenceStream:
     fails, where others tell of it in an answer.
     """
 
-    def __init__(self, serving: Serving, scope: str = "", *, ends_at_error: bool = False) -> None:
+    def __init__(
+        self, serving: Serving, scope: str, regions: TakeRegions, *, ends_at_error: bool = False
+    ) -> None:
         self._serving = serving
         self._scope = scope
+        self._regions = regions
         self._ends_at_error = ends_at_error
         self._outstanding = Outstanding()
 
@@ -135,7 +144,7 @@ class InferenceStream:
 
     def begin(self, request: pb.ModelInferRequest, slot: Slot[pb.ModelStreamInferResponse]) -> None:
         """The same, but what cannot begin is raised."""
-        inference = Inference(self._serving, request, self._scope)
+        inference = Inference(self._serving, request, self._scope, self._regions)
 
         def answer(result: Result) -> None:
             try:

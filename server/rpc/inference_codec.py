@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from server.errors import InvalidRequest, Unsupported
+from server.errors import InvalidRequest
 from server.rpc import tensors
+from server.rpc.places import check_known, place_of
 from server.rpc.states import decode_one
+from server.rpc.ways import Wanted, way_of
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from server.core.requests import Arrays
+    from server.rpc.places import Place, TakeRegions
     from server.serving import ServedModel
 
 InputTensor: TypeAlias = "pb.ModelInferRequest.InferInputTensor"
@@ -38,35 +42,39 @@ CONTENTS = {
 
 
 def decode_inputs(
-    model: ServedModel, request: pb.ModelInferRequest, batch_size: int | None
+    model: ServedModel,
+    request: pb.ModelInferRequest,
+    batch_size: int | None,
+    regions: TakeRegions,
 ) -> tuple[tensors.Inputs, Arrays]:
-    """The inputs, and the constants of a session among them. Raises InvalidRequest, Unsupported.
+    """The inputs, and the constants of a session among them: those in shared memory as they are
+    there now. Raises InvalidRequest, Unsupported, RegionNotFound, NotAllowed.
 
     `batch_size` is that of the session that the request goes on with, if it does.
     """
     raw = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise InvalidRequest(
-            f"expected {len(request.inputs)} raw input contents for model '{model.spec.name}', "
-            f"one per input, got {len(raw)}"
-        )
+    places: dict[str, Place] = {}
     for tensor in request.inputs:
-        if tensor.parameters:
-            raise Unsupported(
-                f"input '{tensor.name}' has parameters {sorted(tensor.parameters)}, which this "
-                "server does not offer; send the contents in the request"
-            )
-        if raw and tensor.HasField("contents"):
+        if tensor.parameters and (place := _place(model, tensor, regions)):
+            places[tensor.name] = place
+        elif raw and tensor.HasField("contents"):
             raise InvalidRequest(
                 f"input '{tensor.name}' for model '{model.spec.name}' has contents of its own "
                 "although raw_input_contents are given; send one or the other"
             )
+    if raw and len(raw) != len(request.inputs) - len(places):
+        raise InvalidRequest(
+            f"expected {len(request.inputs) - len(places)} raw input contents for model "
+            f"'{model.spec.name}', one per input that is not in shared memory, got {len(raw)}"
+        )
     kept = model.constants
     own = [t for t in request.inputs if t.name not in kept] if kept else request.inputs
     accepted = tensors.accept(
         model, tuple([tensors.Described(t.name, t.datatype, (*t.shape,)) for t in own])
     )
-    contents = raw or [_typed(model, tensor) for tensor in request.inputs]
+    contents: Sequence[bytes] = raw
+    if places or not raw:
+        contents = list(_contents(model, request, places))
     if not kept:
         return tensors.read(model, accepted, contents, batch_size or 1), {}
     pairs = list(zip(request.inputs, contents, strict=True))
@@ -76,24 +84,26 @@ def decode_inputs(
     return inputs._replace(batch_size=rows), _constants(model, given, rows)
 
 
-def wanted_outputs(model: ServedModel, request: pb.ModelInferRequest) -> list[str]:
-    """The names of the outputs to return, in order. Raises InvalidRequest, Unsupported."""
-    for output in request.outputs:
+def wanted_outputs(
+    model: ServedModel, request: pb.ModelInferRequest, regions: TakeRegions
+) -> Wanted:
+    """Raises InvalidRequest, Unsupported, RegionNotFound, NotAllowed."""
+    ways = {}
+    for position, output in enumerate(request.outputs):
         if output.name not in model.outputs:
             raise InvalidRequest(
                 f"unexpected inference output '{output.name}' for model '{model.spec.name}'"
             )
-        if output.parameters:
-            raise Unsupported(
-                f"output '{output.name}' has parameters {sorted(output.parameters)}, which this "
-                "server does not offer"
-            )
-    return [output.name for output in request.outputs] or list(model.outputs)
+        if output.parameters and (way := way_of(model, output, regions)):
+            ways[position] = way
+    return Wanted([output.name for output in request.outputs] or list(model.outputs), ways)
 
 
 def encode(
-    model: ServedModel, request_id: str, wanted: Sequence[str], outputs: Arrays
+    model: ServedModel, request_id: str, wanted: Wanted, outputs: Arrays
 ) -> pb.ModelInferResponse:
+    """Raises InvalidRequest where an output cannot go the way that was asked for."""
+    names, ways = wanted
     response = pb.ModelInferResponse(
         model_name=model.spec.name,
         model_version=str(model.spec.version),
@@ -102,10 +112,17 @@ def encode(
             pb.ModelInferResponse.InferOutputTensor(
                 name=name, datatype=model.outputs[name].datatype, shape=outputs[name].shape
             )
-            for name in wanted
+            for name in names
         ],
-        raw_output_contents=[outputs[name].tobytes() for name in wanted],
+        raw_output_contents=[] if ways else [outputs[name].tobytes() for name in names],
     )
+    if ways:
+        response.raw_output_contents.extend(
+            ways[position].send(described, outputs[described.name])
+            if position in ways
+            else outputs[described.name].tobytes()
+            for position, described in enumerate(response.outputs)
+        )
     response.parameters["triton_final_response"].bool_param = True
     return response
 
@@ -132,6 +149,48 @@ def _constants(
             model, spec, "input", batch_size, tensor.datatype, tensor.shape, content
         )
     return arrays
+
+
+def _place(model: ServedModel, tensor: InputTensor, regions: TakeRegions) -> Place | None:
+    """Where in shared memory the input is, if it is there."""
+    check_known("input", tensor)
+    place = place_of(tensor, regions)
+    if place and tensor.HasField("contents"):
+        raise InvalidRequest(
+            "unexpected 'content' provided when using shared memory for input tensor "
+            f"'{tensor.name}' for model '{model.spec.name}'"
+        )
+    return place
+
+
+def _contents(
+    model: ServedModel, request: pb.ModelInferRequest, places: Mapping[str, Place]
+) -> Iterator[bytes]:
+    """The bytes of accepted inputs, wherever they are. Raises InvalidRequest."""
+    raw = iter(request.raw_input_contents)
+    for tensor in request.inputs:
+        place = places.get(tensor.name)
+        if place is not None:
+            yield _shared(model, tensor, place)
+        elif request.raw_input_contents:
+            yield next(raw)
+        else:
+            yield _typed(model, tensor)
+
+
+def _shared(model: ServedModel, tensor: InputTensor, place: Place) -> bytes:
+    """A copy: from now on the client may change what is there. Raises InvalidRequest."""
+    spec = model.inputs.get(tensor.name) or model.constants[tensor.name]
+    nbytes = math.prod(tensor.shape) * spec.dtype.itemsize
+    if place.byte_size != nbytes:
+        raise tensors.wrong_size(model, "input", spec.name, nbytes, place.byte_size)
+    most = model.scheduler.limits.max_pending_bytes
+    if nbytes > most:
+        raise InvalidRequest(
+            f"input '{spec.name}' for model '{model.spec.name}' has {nbytes} bytes in shared "
+            f"memory, more than all requests that wait may have (max_pending_bytes: {most})"
+        )
+    return place.region.read(place.offset, nbytes)
 
 
 def _typed(model: ServedModel, tensor: InputTensor) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from server.rpc.caller import Caller
     from server.rpc.methods import AnyStream, Cancel, Method, Respond
     from server.serving import ServedModel, Serving
+    from server.shared_memory import Policy
 
 SERVER_NAME = "rnnserve"
 EXTENSIONS = (
@@ -37,7 +39,9 @@ EXTENSIONS = (
     "parameters",
     "trace",
     "logging",
+    "classification",
 )
+SHARED_MEMORY = "system_shared_memory"
 GRPC_ERROR = "triton_grpc_error"  # a stream with this header "true" ends at its first error
 PLATFORM = "onnxruntime_onnx"
 
@@ -48,7 +52,9 @@ class InferenceService(
     SettingsMethods,
     grpc_service_pb2_grpc.GRPCInferenceServiceServicer,
 ):
-    """`caller_header`: the header by which callers may have sequence ids of their own; "": none."""
+    """`caller_header`: the header by which callers may have sequence ids of their own; "": none.
+    `shared_memory`: which callers may use it.
+    """
 
     def __init__(
         self,
@@ -57,9 +63,11 @@ class InferenceService(
         *,
         control: ModelControl,
         caller_header: str = "",
+        shared_memory: Policy = "local",
     ) -> None:
         self._serving = serving
         self._control = control
+        self._shared_memory = shared_memory
         self._max_open = max_open_per_stream
         self._caller_header = caller_header
 
@@ -77,8 +85,9 @@ class InferenceService(
 
     @at_once
     def ServerMetadata(self, request: Any) -> Any:
+        offered = EXTENSIONS if self._shared_memory == "off" else (*EXTENSIONS, SHARED_MEMORY)
         return pb.ServerMetadataResponse(
-            name=SERVER_NAME, version=version(SERVER_NAME), extensions=EXTENSIONS
+            name=SERVER_NAME, version=version(SERVER_NAME), extensions=offered
         )
 
     @at_once
@@ -122,7 +131,8 @@ class InferenceService(
 
     @for_caller
     def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
-        inference = Inference(self._serving, request, self._scope(caller))
+        regions = partial(self._regions, caller)
+        inference = Inference(self._serving, request, self._scope(caller), regions)
 
         def answer(result: Result) -> None:
             try:
@@ -152,7 +162,10 @@ class InferenceService(
 
     def _stream(self, caller: Caller) -> InferenceStream:
         ends_at_error = caller.header(GRPC_ERROR).lower() == "true"
-        return InferenceStream(self._serving, self._scope(caller), ends_at_error=ends_at_error)
+        regions = partial(self._regions, caller)
+        return InferenceStream(
+            self._serving, self._scope(caller), regions, ends_at_error=ends_at_error
+        )
 
     def _scope(self, caller: Caller) -> str:
         """Whose sequence ids the caller's are."""

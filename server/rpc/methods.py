@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from server.errors import InvalidRequest, Unsupported
+from server.errors import InvalidRequest
 from server.rpc.caller import Caller, of_context
 from server.rpc.status import abort
 
@@ -79,16 +79,6 @@ def at_once(answer: Callable[[Any, Any], Message]) -> Any:
         return nothing_to_cancel
 
     return for_caller(begin)
-
-
-def not_offered(name: str) -> Any:
-    """A method that the protocol has and this server has not."""
-
-    @at_once
-    def answer(service: Any, request: Any) -> Any:
-        raise Unsupported(f"{name} is not offered by this server")
-
-    return answer
 
 
 def methods_of(service: Any, descriptor: Any, messages: Any) -> list[Method]:

@@ -1,7 +1,8 @@
-"""Small models and repositories to serve, made on the spot."""
+"""Small models and repositories to serve, and segments of shared memory, made on the spot."""
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -9,7 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from server.shared_memory import DIRECTORY
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FEATURES, UNITS = 3, 4
@@ -219,3 +223,19 @@ def _model(
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     assert {tensor.data_type for tensor in stored} <= {TensorProto.FLOAT, TensorProto.INT64}
     return model
+
+
+@pytest.fixture
+def make_segment() -> Iterator[Callable[..., Path]]:
+    """Makes segments of shared memory, and removes them."""
+    made = []
+
+    def make(content: bytes = bytes(range(64))) -> Path:
+        path = DIRECTORY / f"rnnserve-test-{secrets.token_hex(8)}"
+        made.append(path)
+        path.write_bytes(content)
+        return path
+
+    yield make
+    for path in made:
+        path.unlink(missing_ok=True)

@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-import secrets
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from server.errors import InvalidRequest, LimitReached, NotAllowed, RegionExists, RegionNotFound
-from server.shared_memory import DIRECTORY, MAX_NAME_BYTES, Regions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+from server.shared_memory import MAX_NAME_BYTES, Regions, check_allowed
 
 PAGE = 4096
-
-
-@pytest.fixture
-def make_segment() -> Iterator[Callable[..., Path]]:
-    """Makes segments, and removes them."""
-    made = []
-
-    def make(content: bytes = bytes(range(64))) -> Path:
-        path = DIRECTORY / f"rnnserve-test-{secrets.token_hex(8)}"
-        made.append(path)
-        path.write_bytes(content)
-        return path
-
-    yield make
-    for path in made:
-        path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -48,8 +29,10 @@ def registered(segment: Path, byte_size: int = 64, offset: int = 0, **arguments:
     return regions
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def is_open(segment: Path) -> bool:
+    """Whether this process has it open, be it removed or not."""
+    links = (os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink())
+    return any(link.removesuffix(" (deleted)") == str(segment) for link in links)
 
 
 @pytest.mark.parametrize("slashes", ["", "/", "//"])
@@ -107,11 +90,11 @@ def test_a_name_is_taken_once(make_segment: Any) -> None:
     ],
 )
 def test_a_region_lies_in_its_segment(segment: Path, offset: int, byte_size: int) -> None:
-    regions, before = Regions(), open_files()
+    regions = Regions()
     with pytest.raises(InvalidRequest, match=r"^failed to register shared memory region 'r': inv"):
         regions.register("r", segment.name, offset, byte_size)
     assert not list(regions.status())
-    assert open_files() == before
+    assert not is_open(segment)
 
 
 @pytest.mark.parametrize("key", ["", "/", "..", "/..", ".", "../x", "a/b", "/a/b", "a\0b", "a/"])
@@ -181,7 +164,6 @@ def test_a_tensor_lies_in_its_region(segment: Path, offset: int, byte_size: int,
 def test_who_holds_a_region_can_use_it_to_the_end(make_segment: Any) -> None:
     """Unregistered, its segment removed, and the name given to another one."""
     segment, other = make_segment(), make_segment(bytes(64))
-    before = open_files()
     regions = registered(segment)
     region = regions.find("r")
     regions.unregister("")
@@ -191,9 +173,10 @@ def test_who_holds_a_region_can_use_it_to_the_end(make_segment: Any) -> None:
     assert region.read(0, 2) == bytes([99, 1])
     assert regions.find("r").read(0, 2) == bytes(2)
     regions.unregister("r")
+    assert (is_open(segment), is_open(other)) == (True, False)
     del region
     gc.collect()
-    assert open_files() == before
+    assert not is_open(segment)
 
 
 def test_a_segment_that_is_cut_short_fails_requests_and_nothing_else(make_segment: Any) -> None:
@@ -268,13 +251,12 @@ def test_as_many_as_files_may_be_open(make_segment: Any) -> None:
     ],
 )
 def test_who_may_use_it(policy: Any, is_local: bool, allowed: bool) -> None:
-    regions = Regions(policy)
-    assert regions.allow(is_local=is_local) is allowed
+    caller = SimpleNamespace(is_local=is_local)
     if allowed:
-        regions.check(is_local=is_local)
+        check_allowed(policy, caller)
     else:
         with pytest.raises(NotAllowed, match=f"setting shared_memory: {policy}"):
-            regions.check(is_local=is_local)
+            check_allowed(policy, caller)
 
 
 def test_it_shows_itself(segment: Path) -> None:

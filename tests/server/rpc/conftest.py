@@ -1,8 +1,9 @@
 """Both services on a real gRPC server in the test's own loop, over real models and engines.
 
 The model "fold" computes `h = 3 * h + x` in 64-bit integers, which wrap around: exact for ever, and
-any step that is lost, doubled or out of turn shows in every later answer. "mixed" has states of
-three types and fails on demand, "affine" has no state.
+any step that is lost, doubled or out of turn shows in every later answer. Of "untold", the same
+graph, nobody says which axes are time. "mixed" has states of three types and fails on demand,
+"affine" has no state, and names for the classes of its output.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from server.repository.spec import ModelSpec
+    from server.shared_memory import Policy
 
 TRANSPORT = os.environ.get("RNNSERVE_TEST_TRANSPORT", "grpcio")  # or http2, native
 MAX_MESSAGE_BYTES = 4 * 2**20  # of a message: grpcio's own
@@ -61,6 +63,7 @@ parameters { key: "rnnserve.time_axis.x" value { string_value: "1" } }
 parameters { key: "rnnserve.time_axis.y" value { string_value: "1" } }
 parameters { key: "rnnserve.may_be_cut" value { string_value: "true" } }
 """
+UNTOLD_CONFIG = FOLD_CONFIG.partition("parameters")[0].replace('"fold"', '"untold"')
 MIXED_CONFIG = """\
 name: "mixed"
 max_batch_size: 8
@@ -83,7 +86,7 @@ AFFINE_CONFIG = """\
 name: "affine"
 max_batch_size: 8
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]
-output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] label_filename: "labels.txt" } ]
 """
 WHOLE_CONFIG = 'name: "whole"\n'  # no batch axis: everything else is taken from the graph
 
@@ -334,6 +337,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
     """Loaded once: a new scheduler hands out all rows anew, and row 0 never changes."""
     models = {
         "fold": (FOLD_CONFIG, [fold_model(), fold_model()]),
+        "untold": (UNTOLD_CONFIG, [fold_model()]),
         "mixed": (MIXED_CONFIG, [mixed_model()]),
         "affine": (AFFINE_CONFIG, [affine_model()]),
         "whole": (WHOLE_CONFIG, [whole_model()]),
@@ -344,6 +348,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
             (root / name / str(version)).mkdir(parents=True)
             onnx.save(model, str(root / name / str(version) / "model.onnx"))
         (root / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    (root / "affine" / "labels.txt").write_text("low\nhigh\n", encoding="utf-8")
     return [
         (spec, Engine(spec, provider="cpu", rows=limits_of(spec, LIMITS).arena_rows))
         for name in models
@@ -351,11 +356,15 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
     ]
 
 
-def _server(serving: Serving, control: ModelControl, max_open: int) -> Any:
+def _server(serving: Serving, control: ModelControl, max_open: int, shared_memory: Policy) -> Any:
     """With both services, over the transport that the environment names."""
     sessions = SessionService(serving, max_open)
     inference = InferenceService(
-        serving, max_open, control=control, caller_header="rnnserve-caller"
+        serving,
+        max_open,
+        control=control,
+        caller_header="rnnserve-caller",
+        shared_memory=shared_memory,
     )
     if TRANSPORT == "http2":
         from server.http2.server import Http2Server
@@ -384,7 +393,7 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
     """
     started = []
 
-    async def make(*, hold: str = "", **limits: int) -> Rig:
+    async def make(*, hold: str = "", shared_memory: Policy = "local", **limits: int) -> Rig:
         changed = LIMITS.model_copy(update=limits)
         serving = Serving(changed.max_sessions)
         held = {spec.name: HeldEngine(engine) for spec, engine in engines if spec.name == hold}
@@ -395,7 +404,7 @@ async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any
             serving.add(ServedModel(spec, used, core, serving.closed, own_thread=own_thread))
         config = ServerConfig(repository=engines[0][0].onnx_path.parent, provider="cpu")
         control = ModelControl(config, serving)
-        server = _server(serving, control, changed.max_pending_per_session)
+        server = _server(serving, control, changed.max_pending_per_session, shared_memory)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         serving.started = True

@@ -152,14 +152,22 @@ async def test_sequence_parameters_of_the_wrong_type(
 
 
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
-async def test_shared_memory_is_not_offered(rig: Any, side: str) -> None:
+async def test_parameters_of_tensors_that_nobody_knows(rig: Any, side: str) -> None:
     request = rig.infer("mixed", MIXED, 1, start=True, outputs=("y",))
     tensor = getattr(request, side)[0]
-    tensor.parameters["shared_memory_region"].string_param = "region"
+    tensor.parameters["compression"].string_param = "zip"
     call = rig.inference.ModelInfer(request)
     error = await rig.refused(call, grpc.StatusCode.UNIMPLEMENTED, "Unsupported")
-    assert "shared_memory_region" in error.details()
+    assert "['compression']" in error.details()
     assert len(rig.serving.sessions) == 0
+
+
+async def test_parameters_of_tensors_that_mean_something_over_http_only(rig: Any) -> None:
+    request = rig.infer("mixed", MIXED, 1, start=True, outputs=("y",))
+    request.inputs[0].parameters["binary_data_size"].int64_param = 16
+    request.outputs[0].parameters["binary_data"].bool_param = False
+    response = await rig.inference.ModelInfer(request)
+    assert rig.outputs_of(response)["y"].tolist() == Y
 
 
 async def test_a_parameter_that_would_change_the_meaning_is_not_ignored(rig: Any) -> None:
