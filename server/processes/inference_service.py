@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from server.processes.everywhere import everywhere
 from server.processes.inference_stream import MISSED, RoutedInferenceStream, sequences_in
 from server.processes.merged import merged_statistics
+from server.processes.regions import register_with_others
 from server.rpc.inference_service import GRPC_ERROR, InferenceService
 from server.rpc.methods import for_caller
 
@@ -30,6 +31,7 @@ class RoutedInferenceService(InferenceService):
     RepositoryModelUnload = everywhere(InferenceService.RepositoryModelUnload)
     TraceSetting = everywhere(InferenceService.TraceSetting)
     LogSettings = everywhere(InferenceService.LogSettings)
+    SystemSharedMemoryUnregister = everywhere(InferenceService.SystemSharedMemoryUnregister)
 
     @for_caller
     def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
@@ -54,6 +56,15 @@ class RoutedInferenceService(InferenceService):
         others = [peer.inference.ModelStatistics for peer in self.routes.peers.values()]
         ask = partial(self.routes.ask, others, request)
         return self.routes.in_task(merged_statistics(answers, ask), respond)
+
+    @for_caller
+    def SystemSharedMemoryRegister(
+        self, request: pb.SystemSharedMemoryRegisterRequest, respond: Respond, caller: Caller
+    ) -> Cancel:
+        """In all processes, or in none."""
+        regions = self._regions(caller)
+        regions.register(request.name, request.key, request.offset, request.byte_size)
+        return self.routes.in_task(register_with_others(self.routes, regions, request), respond)
 
     def stream(self, caller: Caller) -> AnyStream:
         return RoutedInferenceStream(

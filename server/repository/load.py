@@ -162,7 +162,7 @@ def _spec(
     return replace(
         spec,
         warmup=warmup_shapes(config, spec),
-        samples=warmup_samples(config, spec, path.parent.parent),
+        samples=warmup_samples(config, spec, model_dir),
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import secrets
 import signal
 import socket
 import subprocess
@@ -460,6 +461,88 @@ def test_sequences_in_streams(both: list[Door], alone: Any) -> None:
     assert got[2:22] == [row for row in expected[1:11] for _ in (1, 2)]
     assert got[22:30] == expected[3:11]
     assert got[30:] == [expected[11]] * 3
+
+
+# ---- shared memory -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def segment() -> Iterator[Path]:
+    """With the first frame, and room for an output behind it."""
+    path = Path(f"/dev/shm/rnnserve-test-{secrets.token_hex(6)}")
+    path.write_bytes(FRAMES[0].tobytes() + bytes(64))
+    yield path
+    path.unlink()
+
+
+def register(door: Door, segment: Path, byte_size: int = 112) -> None:
+    door.inference.SystemSharedMemoryRegister(
+        oip.SystemSharedMemoryRegisterRequest(name="r", key=segment.name, byte_size=byte_size)
+    )
+
+
+def unregister(door: Door, name: str = "") -> None:
+    door.inference.SystemSharedMemoryUnregister(oip.SystemSharedMemoryUnregisterRequest(name=name))
+
+
+def regions(door: Door) -> dict[str, int]:
+    answer = door.inference.SystemSharedMemoryStatus(oip.SystemSharedMemoryStatusRequest())
+    return {name: region.byte_size for name, region in answer.regions.items()}
+
+
+def infer_shared(id: Any, *flags: str) -> oip.ModelInferRequest:
+    """The first frame, and the output behind it."""
+    request = infer(id, FRAMES[:1], *flags)
+    del request.raw_input_contents[:]
+    wanted = request.outputs.add(name="probabilities")
+    for tensor, byte_size, offset in ((request.inputs[0], 48, 0), (wanted, 36, 48)):
+        tensor.parameters["shared_memory_region"].string_param = "r"
+        tensor.parameters["shared_memory_byte_size"].int64_param = byte_size
+        tensor.parameters["shared_memory_offset"].int64_param = offset
+    return request
+
+
+def test_a_region_is_known_over_any_connection(both: list[Door], segment: Path, alone: Any) -> None:
+    expected = [row.tobytes() for row in alone(FRAMES[:1].repeat(4, axis=0))]
+    for first, second in (both, both[::-1]):
+        register(first, segment)
+        assert regions(first) == regions(second) == {"r": 112}
+        code, text, _ = refused(lambda door=second: register(door, segment))
+        assert (code.name, text[:37]) == ("ALREADY_EXISTS", "shared memory region 'r' already in m")
+        # a sequence that one of them holds, asked of both, with and without a stream
+        requests = [infer_shared(5, *flags) for flags in (("start",), (), (), ("end",))]
+        for t, door in enumerate((first, second, first)):
+            door.inference.ModelInfer(requests[t])
+            assert segment.read_bytes()[48:84] == expected[t]
+        (answer,) = second.inference.ModelStreamInfer(iter(requests[3:]), timeout=10)
+        assert answer.error_message == ""
+        assert segment.read_bytes()[48:84] == expected[3]
+        unregister(second)
+        assert regions(first) == regions(second) == {}
+        code, text, _ = refused(lambda d=first: d.inference.ModelInfer(infer_shared(5, "start")))
+        assert (code.name, text[:37]) == ("NOT_FOUND", "Unable to find shared memory region: ")
+
+
+def test_a_region_is_registered_in_all_processes_or_in_none(
+    start: Any, repository: Path, segment: Path
+) -> None:
+    """One that was started anew knows none: what it is told of one, the others know already."""
+    server = start(repository, *PROCESSES).wait_until_serving()
+    with doors(server.grpc) as (here, there):
+        register(there, segment)
+        subprocess.run(["kill", "-9", str(children(server.process.pid)[1])], check=True)
+        until(lambda: server.get("/metrics")[1].count("rnnserve_sessions{") == 1)
+        until(lambda: server.get("/metrics")[1].count("rnnserve_sessions{") == 2)
+        with doors(server.grpc) as (_, anew):
+            assert (regions(here), regions(anew)) == ({"r": 112}, {})
+            code, text, _ = refused(lambda: anew.inference.ModelInfer(infer_shared(5, "start")))
+            assert (code.name, "was started anew" in text) == ("NOT_FOUND", True)
+            code, text, _ = refused(lambda: register(anew, segment, 100))
+            assert (code.name, "unregister it first" in text) == ("ALREADY_EXISTS", True)
+            assert (regions(here), regions(anew)) == ({"r": 112}, {})
+            unregister(anew, "r")
+            register(anew, segment, 100)
+            assert regions(here) == regions(anew) == {"r": 100}
 
 
 # ---- all of them together ------------------------------------------------------------------------
