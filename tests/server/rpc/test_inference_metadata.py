@@ -62,7 +62,7 @@ async def test_metadata_has_the_batch_axis_and_no_state(rig: Any) -> None:
 
 async def test_metadata_without_a_batch_axis(rig: Any) -> None:
     answer = await rig.inference.ModelMetadata(oip.ModelMetadataRequest(name="whole"))
-    assert [list(t.shape) for t in (*answer.inputs, *answer.outputs)] == [[-1], []]
+    assert [list(t.shape) for t in (*answer.inputs, *answer.outputs)] == [[-1], [1]]
 
 
 async def test_metadata_lists_all_versions_whichever_is_asked_for(rig: Any) -> None:
