@@ -9,6 +9,7 @@ bound to: the same code for every device, and no row crosses the bus that was no
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,8 @@ _OPSET, _IR_VERSION = 18, 8
 
 
 class Arena:
-    """Pools for `states` (at least one), each of `rows` rows. Not thread-safe: one call at a time.
+    """Pools for `states` (at least one), each of `rows` rows. Thread-safe, as far as nobody writes
+    rows that others read: calls take turns.
 
     Rows other than 0 hold nothing of meaning until they are written. Raises StartupError where the
     pools do not fit into memory.
@@ -48,6 +50,7 @@ class Arena:
         self._reader = create_session(_reader_graph(self.states), device, session_options(1))
         self._writer = create_session(_writer_graph(self.states), device, session_options(1))
         self._read, self._write = self._reader.io_binding(), self._writer.io_binding()
+        self._turn = threading.Lock()
         for state in self.states:
             pool = self.pools[state.name]
             self._read.bind_ortvalue_input(_pool_of(state), pool)
@@ -59,26 +62,28 @@ class Arena:
     def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The states in `rows`, each `(len(rows), *shape)`, as arrays of their own."""
         self.check(rows)
-        self._read.bind_cpu_input(_ROWS, np.ascontiguousarray(rows))
-        for state in self.states:
-            self._read.bind_output(_value_of(state), "cpu")  # anew, or the last answer is reused
-        self._reader.run_with_iobinding(self._read)
-        self._read.synchronize_outputs()
-        arrays = [value.numpy() for value in self._read.get_outputs()]
+        with self._turn:
+            self._read.bind_cpu_input(_ROWS, np.ascontiguousarray(rows))
+            for state in self.states:
+                self._read.bind_output(_value_of(state), "cpu")  # anew, or the last one is reused
+            self._reader.run_with_iobinding(self._read)
+            self._read.synchronize_outputs()
+            arrays = [value.numpy() for value in self._read.get_outputs()]
         return dict(zip(self.pools, arrays, strict=True))
 
     def write(self, rows: NDArray[np.int64], states: Mapping[str, NDArray[Any]]) -> None:
         """Puts all states into `rows`, which are unique; each array is `(len(rows), *shape)`."""
         self.check(rows)
-        self._write.bind_cpu_input(_ROWS, np.ascontiguousarray(rows).reshape(-1, 1))
-        for state in self.states:
-            values = np.ascontiguousarray(states[state.name], state.dtype)
-            expected = (len(rows), *state.shape)
-            if values.shape != expected:
-                raise ValueError(f"state {state.name!r}: {values.shape}; expected {expected}")
-            self._write.bind_cpu_input(_value_of(state), values)
-        self._writer.run_with_iobinding(self._write)
-        self._write.synchronize_outputs()
+        with self._turn:
+            self._write.bind_cpu_input(_ROWS, np.ascontiguousarray(rows).reshape(-1, 1))
+            for state in self.states:
+                values = np.ascontiguousarray(states[state.name], state.dtype)
+                expected = (len(rows), *state.shape)
+                if values.shape != expected:
+                    raise ValueError(f"state {state.name!r}: {values.shape}; expected {expected}")
+                self._write.bind_cpu_input(_value_of(state), values)
+            self._writer.run_with_iobinding(self._write)
+            self._write.synchronize_outputs()
 
     def check(self, rows: NDArray[np.int64], first: int = 0) -> None:
         """IndexError unless all rows lie in [first, rows): CUDA would not notice."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +14,7 @@ from server.engine.engine import Engine
 from server.errors import StartupError
 from server.repository.load import load
 from server.repository.spec import StateSpec
+from tests.server.engine.memory import resident_bytes
 
 if TYPE_CHECKING:
     from tests.server.conftest import LstmModel, MakeModel
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 def float_state(*shape: int) -> StateSpec:
     initial = np.full(shape, 3, np.float32)
     return StateSpec("h", "h_next", "FP32", np.dtype(np.float32), shape, 0, initial)
-
-
-def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_run_writes_its_rows_in_place_and_no_others(
