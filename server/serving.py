@@ -8,10 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from server.catalogue import Catalogue
-from server.core.batch import Layout, ReadRows
+from server.core.batch import Layout
 from server.core.controls import Control
 from server.core.ledger import Limits
-from server.core.phases import Event
 from server.core.requests import Close
 from server.core.scheduler import Scheduler
 from server.core.session import Session
@@ -131,19 +130,14 @@ class ServedModel:
         Raises LimitReached.
         """
         try:
-            self.scheduler.submit(session, request, time.monotonic())
+            self.scheduler.hold(session, request, time.monotonic())
         except RequestError:
             self.scheduler.close(session)
             raise
-        session.apply(Event.DISPATCH)
 
-    def release(self, session: Session, request: Read, error: RequestError | None) -> None:
+    def release(self, session: Session, error: RequestError | None) -> None:
         """The request that held the session is done, or has failed."""
-        job, now_s = ReadRows(session, request, session.rows), time.monotonic()
-        if error is None:
-            self.scheduler.complete(job, {}, now_s)
-        else:
-            self.scheduler.fail(job, error, now_s)
+        self.scheduler.release(session, error, time.monotonic())
         self.driver.wake()
 
     def cancel(self, session: Session, request: Request) -> None:

@@ -102,7 +102,8 @@ class Part(NamedTuple):
 
 class FrameRun(NamedTuple):
     """One run of the model: `timesteps` timesteps, after `position` of them, of every part; None
-    where requests must run whole. New states go from rows `read` to rows `write`.
+    where requests must run whole. New states go from rows `read` to rows `write`. It goes on with
+    `working`, unless it is the first of its parts.
     """
 
     parts: tuple[Part, ...]
@@ -114,6 +115,7 @@ class FrameRun(NamedTuple):
     come_back: Back | None
     start: NDArray[np.bool_]
     layout: Layout
+    working: Working | None
 
     @property
     def size(self) -> int:
@@ -159,7 +161,9 @@ class FrameRun(NamedTuple):
 
 
 class Working(NamedTuple):
-    """Parts whose first pieces have run: their states stand in `rows`, not committed yet."""
+    """Parts of which the first `position` timesteps have run: their outputs are `pieces`, and their
+    states stand in `rows`, not committed yet.
+    """
 
     parts: tuple[Part, ...]
     position: int

@@ -4,7 +4,8 @@ A session that has nothing else to do is enlisted: it is `FRAMED` until no frame
 any more, and whatever it is asked meanwhile waits. Frames run first come, first served, in parts of
 at most `max_batch_size` sessions; a part runs to its end, in pieces of at most `max_chunk`
 timesteps, before the next one begins. Frames that come close together share a run if they have the
-same shapes and no session in common.
+same shapes and no session in common. Several parts may run at a time, of one frame or of several;
+where a step of a session is among them, its next one waits, and so do the frames behind that.
 
 Nothing here looks at a single session, unless it has to come back from the host or has failed.
 """
@@ -55,11 +56,18 @@ class Frames:
         self._layout = layout
         self._limits = ledger.limits
         self._queue: deque[Frame] = deque()
-        self._working: Working | None = None
+        self._running: dict[int, FrameRun] = {}  # by the run's own id()
+        self._working: deque[Working] = deque()  # those that wait for their next run
         self._knows_sessions = any(control.signal == "id" for control in layout.controls)
 
     def __bool__(self) -> bool:
-        return bool(self._queue) or self._working is not None
+        """Whether something waits to run."""
+        return bool(self._queue) or bool(self._working)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return bool(self._running)
 
     # ---- arriving -------------------------------------------------------------------------------
 
@@ -100,9 +108,8 @@ class Frames:
 
     def cancel(self, frame: Frame) -> Ints:
         """What has not begun will not run. The slots of sessions that are in no frame any more."""
-        working = self._working is not None and self._working.parts[0].frame is frame
         positions, frame.queue = frame.queue, frame.queue[:0]
-        if frame in self._queue and not working:
+        if frame in self._queue:
             self._queue.remove(frame)
         for position in positions:
             frame.put_error(int(position), SessionClosed("cancelled"))
@@ -111,8 +118,9 @@ class Frames:
 
     def refuse(self, error: RequestError) -> Ints:
         """The next part cannot run. The slots of sessions that are in no frame any more."""
-        if self._working is not None:  # of one frame: it is a long one
-            (part,), working, self._working = self._working.parts, self._working, None
+        if self._working:
+            working = self._working.popleft()
+            (part,) = working.parts  # of one frame: it is a long one
             self._ledger.rows.give_back(working.rows.tolist())
             return self._refused(part, error)
         frame, most = self._queue[0], self._limits.max_batch_size
@@ -131,12 +139,13 @@ class Frames:
     # ---- running --------------------------------------------------------------------------------
 
     def next_run(self) -> tuple[FrameRun | None, Ints]:
-        """What to run next, and the slots of sessions that are in no frame any more because there
-        was nothing to run for them.
+        """What to run next, None if there is nothing before a run that is under way has ended; and
+        the slots of sessions that are in no frame any more because there was nothing to run for
+        them.
         """
-        if self._working is not None:
-            working = self._working
-            return self._run(working.parts, working.rows, working.position, None), _NONE
+        if self._working:
+            working = self._working.popleft()
+            return self._run(working.parts, working.rows, None, working), _NONE
         parts: list[Part] = []
         released: list[Ints] = []
         room = self._limits.max_batch_size
@@ -145,7 +154,10 @@ class Frames:
             if parts and not self._may_join(frame, parts):
                 break
             most = min(room, frame.at_once or room)
-            taken, frame.queue = frame.queue[:most], frame.queue[most:]
+            taken = frame.queue[:most]
+            if self._running and self._are_running(frame.slots[taken]):
+                break
+            frame.queue = frame.queue[most:]
             ready, settled = self._ready(frame, taken)
             released.append(self._release(frame.slots[settled]))
             self.outcomes.finish(frame)
@@ -173,6 +185,11 @@ class Frames:
         taken = np.concatenate([part.slots for part in parts])
         return not np.isin(frame.slots, taken).any()
 
+    def _are_running(self, slots: Ints) -> bool:
+        """Whether a step of one of the sessions is under way."""
+        parts = [part for run in self._running.values() for part in run.parts]
+        return any(np.isin(part.slots, slots).any() for part in parts)
+
     def _ready(self, frame: Frame, positions: Ints) -> tuple[Ints, Ints]:
         """Those of the positions whose step is to run now; the others, which are settled."""
         slots = frame.slots[positions]
@@ -196,14 +213,15 @@ class Frames:
             read[away] = rows
             kept = [self._session(slot).kept or {} for slot in slots[away]]
             back = together([((row,), states) for row, states in zip(rows, kept, strict=True)])
-        return self._run(parts, read, 0, back)
+        return self._run(parts, read, back, None)
 
     def _run(
-        self, parts: tuple[Part, ...], read: Ints, position: int, back: Back | None
+        self, parts: tuple[Part, ...], read: Ints, back: Back | None, working: Working | None
     ) -> FrameRun:
         slots = np.concatenate([part.slots for part in parts])
         chunk, whole = self._limits.max_chunk, parts[0].frame.timesteps
-        return FrameRun(
+        position = working.position if working else 0
+        run = FrameRun(
             parts,
             tuple(self._session(slot) for slot in slots) if self._knows_sessions else (),
             position,
@@ -213,19 +231,21 @@ class Frames:
             back,
             self._table.fresh[slots] & (position == 0),
             self._layout,
+            working,
         )
+        self._running[id(run)] = run
+        return run
 
     # ---- done -----------------------------------------------------------------------------------
 
     def complete(self, run: FrameRun, outputs: Arrays, now_s: float) -> Ints:
         """The run has succeeded. The slots of sessions that are in no frame any more."""
-        working, self._working = self._working, None
-        pieces = [*working.pieces, outputs] if working else [outputs]
-        self._give_back(run, working)
+        self._end(run)
+        pieces = [*run.working.pieces, outputs] if run.working else [outputs]
         if not run.is_last:
             assert run.timesteps is not None
             position = run.position + run.timesteps
-            self._working = Working(run.parts, position, run.write, pieces)
+            self._working.append(Working(run.parts, position, run.write, pieces))
             return _NONE
         try:
             outputs = in_sequence(pieces, self._layout)
@@ -246,8 +266,7 @@ class Frames:
         """The run has failed: every session is as it was. Several are tried again in smaller parts,
         so that a bad one fails alone. The slots of sessions that are in no frame any more.
         """
-        working, self._working = self._working, None
-        self._give_back(run, working)
+        self._end(run)
         return self._failed(run, error)
 
     def _failed(self, run: FrameRun, error: RequestError) -> Ints:
@@ -266,10 +285,11 @@ class Frames:
                 self._queue.appendleft(frame)
         return np.concatenate([_NONE, *released])
 
-    def _give_back(self, run: FrameRun, working: Working | None) -> None:
-        """The rows that the run has read and that belong to no session."""
-        if working is not None:
-            self._ledger.rows.give_back(working.rows.tolist())
+    def _end(self, run: FrameRun) -> None:
+        """It is not under way any more: what it has read and belongs to no session is free."""
+        del self._running[id(run)]
+        if run.working is not None:
+            self._ledger.rows.give_back(run.working.rows.tolist())
         if run.come_back is not None:
             self._ledger.rows.give_back(run.come_back.rows.tolist())
 

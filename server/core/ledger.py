@@ -29,7 +29,8 @@ class Limits:
     """`max_rows`: rows of all sessions together; `max_resident_rows`: of those whose state is on
     the device at a time, None for all of them; `max_chunk`: timesteps in one run, None for a model
     whose requests run whole; `max_pending…`: requests that have no answer yet, and the bytes that
-    they carry; `max_remembered_bytes`: answers that are kept for whoever asks for a step again.
+    they carry; `max_remembered_bytes`: answers that are kept for whoever asks for a step again;
+    `instances`: jobs that the engine does at a time.
     """
 
     max_batch_size: int
@@ -40,6 +41,7 @@ class Limits:
     max_pending: int = 65_536
     max_pending_bytes: int = 2**30
     max_remembered_bytes: int = 2**28
+    instances: int = 1
 
     @property
     def max_pending_in_frames(self) -> int:
@@ -48,21 +50,23 @@ class Limits:
 
     @property
     def max_working_rows(self) -> int:
-        return MAX_WORKING_BATCHES * self.max_batch_size
+        return (MAX_WORKING_BATCHES - 1 + self.instances) * self.max_batch_size
 
     @property
     def resident_rows(self) -> int:
         """Sessions' rows that there is room for on the device, some batches at least."""
         if self.max_resident_rows is None:
             return self.max_rows
-        return min(self.max_rows, max(self.max_resident_rows, MIN_BATCHES * self.max_batch_size))
+        least = MIN_BATCHES * self.instances * self.max_batch_size
+        return min(self.max_rows, max(self.max_resident_rows, least))
 
     @property
     def spare_rows(self) -> int:
-        """Rows that belong to no session: all working rows, those of a frame between its pieces,
-        those that a batch writes, and those by which sessions come back to the device.
+        """Rows that belong to no session: all working rows, and for each instance those of a frame
+        between its pieces, those that a batch writes, and those by which sessions come back to the
+        device.
         """
-        return self.max_working_rows + 3 * self.max_batch_size
+        return self.max_working_rows + 3 * self.instances * self.max_batch_size
 
     @property
     def arena_rows(self) -> int:
@@ -97,7 +101,9 @@ class Ledger:
 
     @property
     def short_of_rows(self) -> bool:
-        """Whether sessions must make room before the next batch, all of which may need new rows."""
+        """Whether sessions must make room before the next batch, all of which may need new rows, as
+        those may that are under way.
+        """
         if self._all_fit:
             return False
         return self.rows.free - self.limits.spare_rows < self.limits.max_batch_size

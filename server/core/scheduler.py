@@ -11,6 +11,10 @@ they may, new ones are parked until enough are finished; those who were parked f
 Frames, which hold a step of each of many sessions, take turns with the lanes. Where the device has
 room for fewer sessions than there are, those that were used least recently make room first.
 
+An engine of several instances does as many jobs at a time, which end in any order. They have
+nothing to do with each other: a session whose step is in one is in no other, each writes rows of
+its own, and the rows that it reads stay as they are until it ends.
+
 The scheduler touches nothing outside itself: jobs come out of `next_job`, answers out of
 `take_answers`, closed sessions go to `on_closed`, time comes in as an argument.
 """
@@ -67,6 +71,8 @@ class Scheduler:
         self._remembered = Remembered(shelf, records)
         self._frames = Frames(self.table, self.ledger, records, self._remembered, layout)
         self._frames_next = False  # whose turn it is, if both wait
+        self._under_way = 0  # jobs
+        self._leaving = False  # whether one of them is a MoveOut
         self._lanes = Lanes()
         self._turns = Turns(self.table, self.ledger, self._remembered, self._lanes, on_closed)
 
@@ -106,6 +112,18 @@ class Scheduler:
         """End the session now. What waits is answered with SessionClosed; what runs is finished."""
         self._turns.close(session)
 
+    def hold(self, session: Session, request: Read, now_s: float) -> None:
+        """Queue a request of an idle session that is not for the engine, and whose turn it is until
+        `release`. Raises LimitReached, and then nothing has changed.
+        """
+        self._turns.submit(session, request, now_s)
+        self._dispatch(session)
+
+    def release(self, session: Session, error: RequestError | None, now_s: float) -> None:
+        """The request that holds the session is done, or has failed."""
+        result = error or States({}, session.step, session.fresh)
+        self._turns.done(session, result, now_s)
+
     def submit_frame(self, frame: Frame, now_s: float) -> None:
         """Queue a step of each of many sessions. Raises InvalidRequest or LimitReached, and then
         nothing has changed.
@@ -136,18 +154,41 @@ class Scheduler:
     # ---- what the engine does -------------------------------------------------------------------
 
     def next_job(self) -> Job | None:
-        """What to run now, or None. Give it back to `complete` or `fail` before asking again."""
-        if self.ledger.short_of_rows and self._somebody_waits:
-            if leaving := making_room.job(self.table, self.limits):
-                return leaving
-            if exchange := self._exchange():  # who waits for that cannot leave before
-                return exchange
+        """What to run now, to be given back to `complete` or `fail`. None if there is nothing, or
+        nothing before one of the jobs under way is given back. At most `limits.instances` may be.
+        """
+        job = None
+        if not (self.ledger.short_of_rows and self._somebody_waits):
+            job = self._choose()
+        elif not self._leaving and (job := self._leave()):
+            self._leaving = True
+        elif not self._under_way:  # else some may leave then, or leave rows free
+            job = self._exchange() or self._choose()  # who waits for that cannot leave before
+        if job is not None:
+            self._under_way += 1
+            assert self._under_way <= self.limits.instances, f"{self._under_way} jobs under way"
+        return job
+
+    def _leave(self) -> MoveOut | None:
+        return making_room.job(self.table, self.ledger, frames_run=self._frames.running)
+
+    def _choose(self) -> Job | None:
+        """Frames and lanes in turn, if there is something in both."""
+        job: Job | None = None
         if self._frames and (self._frames_next or self._lanes.longest_waiting() is None):
-            self._frames_next = False
-            run, released = self._frames.next_run()
-            self._unframed(released)
-            if run is not None:
-                return run
+            job = self._frame_run()
+        job = job or self._from_lanes()
+        if job is None and self._frames:  # whoever waits in a lane has to wait outside
+            job = self._frame_run() or self._from_lanes()
+        return job
+
+    def _frame_run(self) -> FrameRun | None:
+        run, released = self._frames.next_run()
+        self._unframed(released)
+        self._frames_next = run is None
+        return run
+
+    def _from_lanes(self) -> Job | None:
         self._frames_next = True
         if self._lanes.parked:
             for session in self._lanes.unpark(self.ledger.working_room):
@@ -156,10 +197,11 @@ class Scheduler:
             job = self._exchange() if lane == EXCHANGE else self._batch(lane)
             if job is not None:
                 return job
-        return self.next_job() if self._frames else None
+        return None
 
     def complete(self, job: Job, arrays: Arrays, now_s: float) -> None:
         """The engine did `job`; `arrays` are a batch's outputs, or the states that were read."""
+        self._under_way -= 1
         match job:
             case Batch():
                 for entry, outputs in zip(job.entries, job.split(arrays), strict=True):
@@ -171,7 +213,8 @@ class Scheduler:
             case ReadRows(session):
                 self._turns.done(session, States(arrays, session.step, session.fresh), now_s)
             case MoveOut():
-                making_room.moved(self.ledger, job, arrays)
+                self._leaving = False
+                making_room.moved(self.ledger, job, arrays, frames_run=self._frames.running)
             case _:
                 assert isinstance(job, WriteRows)
                 self.ledger.commit(job.session, job.rows)
@@ -182,6 +225,7 @@ class Scheduler:
         """The engine could not do `job`: every session is as it was. A batch of several sessions is
         tried again one by one, so that a bad request fails alone.
         """
+        self._under_way -= 1
         if isinstance(job, FrameRun):
             self._unframed(self._frames.fail(job, error))
         elif isinstance(job, Batch):
@@ -194,6 +238,8 @@ class Scheduler:
                 else:
                     self._turns.again(entry.session, now_s)
         elif isinstance(job, MoveOut):
+            self._leaving = False
+            making_room.stay(self.ledger, job)
             self._fail_first(error, now_s)
         else:
             if isinstance(job, WriteRows):
@@ -202,7 +248,8 @@ class Scheduler:
 
     @property
     def _somebody_waits(self) -> bool:
-        return bool(self._frames) or self._lanes.longest_waiting() is not None
+        lanes = self._lanes
+        return bool(self._frames) or lanes.parked or lanes.longest_waiting() is not None
 
     def _fail_first(self, error: RequestError, now_s: float) -> None:
         """Who waits longest cannot have a row: it does not wait any longer."""

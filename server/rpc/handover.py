@@ -135,13 +135,13 @@ def _behind(
 
     def release(result: Arrays | RequestError) -> None:
         if isinstance(result, RequestError):
-            return home.release(session, hold, result)
+            return home.release(session, result)
         write.states, write.initial = to_write(session, result), False
-        home.release(session, hold, None)
+        home.release(session, None)
 
     def shared(error: RequestError | None) -> None:
         write.keep = True
-        home.release(session, hold, error)
+        home.release(session, error)
 
     home.hold(session, hold)
     try:

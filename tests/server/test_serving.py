@@ -329,24 +329,24 @@ async def test_stop_ends_the_engines_threads(add: MakeModel, serving: Serving) -
     assert not model.driver._thread.is_alive()
 
 
-def held(session: Session) -> tuple[Read, list[Any]]:
-    """A request that holds the session, and where its result will be."""
+def held(session: Session) -> list[Any]:
+    """Where the result of a request will be that holds the session."""
     results: list[Any] = []
     wait = Read(answer=results.append, start=True)
     home_of(session).hold(session, wait)
-    return wait, results
+    return results
 
 
 async def test_a_session_that_is_held_answers_when_it_is_released(
     serving: Serving, add: MakeModel
 ) -> None:
     session, other = serving.open(add()), serving.open(serving.model("echo"))
-    wait, results = held(session)
+    results = held(session)
     asked = [ask(session, value) for value in (1, 2)]
     assert (await ask(other, 3)).outputs["y"].tolist() == [[3]]  # nobody else is
     assert not results
     assert not any(future.done() for future in asked)
-    home_of(session).release(session, wait, None)
+    home_of(session).release(session, None)
     assert [(await future).outputs["y"].tolist() for future in asked] == [[[1]], [[2]]]
     assert len(results) == 1
 
@@ -355,10 +355,10 @@ async def test_a_session_that_is_released_with_an_error_is_closed(
     serving: Serving, add: MakeModel
 ) -> None:
     session = serving.open(add())
-    wait, results = held(session)
+    results = held(session)
     asked = ask(session, 1)
     error = StepFailed("on purpose")
-    home_of(session).release(session, wait, error)
+    home_of(session).release(session, error)
     assert isinstance(await asked, SessionClosed)
     assert results == [error]
     assert len(serving.sessions) == 0
@@ -366,14 +366,14 @@ async def test_a_session_that_is_released_with_an_error_is_closed(
 
 async def test_a_session_may_be_closed_while_it_is_held(serving: Serving, add: MakeModel) -> None:
     session = serving.open(add(), idle_ttl_s=0.001)
-    wait, _ = held(session)
+    held(session)
     await asyncio.sleep(0.01)
     assert serving.expire() == 0  # it is not idle
     asked = ask(session, 1)
     home_of(session).close(session)
     assert isinstance(await asked, SessionClosed)
     assert len(serving.sessions) == 1  # until then
-    home_of(session).release(session, wait, None)
+    home_of(session).release(session, None)
     assert len(serving.sessions) == 0
     assert home_of(session).scheduler.pending == 0
 

@@ -32,8 +32,13 @@ def check(core: Core) -> None:
 
 
 def check_job(core: Core, job: Job) -> None:
-    """A job that is about to run."""
+    """A job that is about to run, beside those that are under way."""
     written = _written(job)
+    for other in core.jobs:
+        assert set(written).isdisjoint(_written(other)), "a row is written twice"
+        assert set(written).isdisjoint(read_by(other)), "a row is written that another job reads"
+        assert set(read_by(job)).isdisjoint(_written(other)), "a row is read while it is written"
+        assert _sessions(core, job).isdisjoint(_sessions(core, other)), "two steps of a session"
     assert min(written, default=1) > 0
     assert len(set(written)) == len(written)
     counting = {row for session in core.everyone for row in session.rows}
@@ -50,7 +55,6 @@ def check_job(core: Core, job: Job) -> None:
     elif isinstance(job, MoveOut):
         assert job.rows == tuple(row for session in job.sessions for row in session.rows)
         assert all(session.phase is not Phase.RUNNING for session in job.sessions)
-    check(core)
 
 
 def _check_rows(core: Core) -> None:
@@ -59,9 +63,10 @@ def _check_rows(core: Core) -> None:
         rows = session.rows
         assert session.on_host == (ON_HOST in rows) == (set(rows) == {ON_HOST})
         assert session.phase is Phase.CLOSED or rows[0] == core.table.row[session.slot]
-    alone = [*_working(core), *_written(core.job)]
+    alone = [*_working(core), *(row for job in core.jobs for row in _written(job))]
     assert owners.keys().isdisjoint(alone), f"rows of sessions and of work: {owners} {alone}"
     owners.update(alone)
+    owners.update(row for job in core.jobs if isinstance(job, MoveOut) for row in job.rows)
     assert owners == {row: core.pool.owners(row) for row in core.pool.out}
     assert core.pool.free + len(owners) == core.pool.size - 1
 
@@ -124,13 +129,33 @@ def _waiting(core: Core) -> list[Request]:
 def _working(core: Core) -> list[int]:
     """Rows of unfinished work."""
     rows = [r for step in _waiting(core) if isinstance(step, Step) for r in step.rows]
-    frame = core.scheduler._frames._working
-    return rows if frame is None else [*rows, *frame.rows.tolist()]
+    frames = core.scheduler._frames
+    parts = [*frames._working, *(run.working for run in frames._running.values() if run.working)]
+    return [*rows, *(row for working in parts for row in working.rows.tolist())]
 
 
-def _written(job: Job | None) -> list[int]:
+def read_by(job: Job) -> list[int]:
+    """Rows that the job reads, without those by which sessions come back."""
+    if isinstance(job, Batch | FrameRun):
+        back = job.back()
+        own = set() if back is None else set(back.rows.tolist())
+        return [row for row in job.read_rows().tolist() if row not in own]
+    return [] if isinstance(job, WriteRows) else list(job.rows)
+
+
+def _written(job: Job) -> list[int]:
     """Rows that the job writes, those by which sessions come back included."""
     if isinstance(job, Batch | FrameRun):
         back = job.back()
         return [*job.write_rows().tolist(), *([] if back is None else back.rows.tolist())]
     return list(job.rows) if isinstance(job, WriteRows) else []
+
+
+def _sessions(core: Core, job: Job) -> set[Session]:
+    """Those of which the job does a request."""
+    if isinstance(job, Batch):
+        return {entry.session for entry in job.entries}
+    if isinstance(job, FrameRun):
+        slots = [slot for part in job.parts for slot in part.slots.tolist()]
+        return {core.table.sessions[slot] for slot in slots}
+    return set() if isinstance(job, MoveOut) else {job.session}

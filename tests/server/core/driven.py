@@ -9,13 +9,12 @@ import numpy as np
 from server.core.batch import Batch, MoveOut, ReadRows
 from server.core.frame import Frame, FrameRun
 from server.core.ledger import Limits
-from server.core.phases import Event
 from server.core.requests import Close, Read, Share, Step, Write
 from server.core.scheduler import Scheduler
 from server.core.session import Session
 from server.core.sessions import Sessions
 from server.errors import RequestError
-from tests.server.core.audit import check, check_job
+from tests.server.core.audit import check, check_job, read_by
 from tests.server.core.fake_engine import LAYOUT, FakeEngine, PoisoningPool
 
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ class Core:
         self.frames: list[ShownFrame] = []
         self.shares: list[Share] = []
         self.answers: dict[Request, list[Result]] = {}
-        self.job: Job | None = None
+        self.jobs: list[Job] = []  # under way, those that began first first
+        self._seen: dict[int, Arrays] = {}  # by the job's id(): what stood in the rows it reads
         self.before_done: Callable[[Job, RequestError | None], None] = lambda job, error: None
 
     # ---- as home --------------------------------------------------------------------------------
@@ -119,15 +119,11 @@ class Core:
     def fork(self, session: Session, *, count_on: bool = True, **kwargs: Any) -> Session:
         """A new session with the state of this one; it is held until it has it."""
         target = self.open(batch_size=session.batch_size, **kwargs)
-        hold = self.ask(target, Read(start=True))
-        target.apply(Event.DISPATCH)
+        self.scheduler.hold(target, Read(start=True), self.now_s)
 
         def shared(result: Result) -> None:
-            job = ReadRows(target, hold, target.rows)
-            if isinstance(result, RequestError):
-                self.scheduler.fail(job, result, self.now_s)
-            else:
-                self.scheduler.complete(job, {}, self.now_s)
+            error = result if isinstance(result, RequestError) else None
+            self.scheduler.release(target, error, self.now_s)
 
         self.shares.append(Share(target=target, count_on=count_on, answer=shared))
         try:
@@ -156,20 +152,37 @@ class Core:
 
     # ---- as driver ------------------------------------------------------------------------------
 
+    @property
+    def job(self) -> Job | None:
+        """The one that has been under way for longest."""
+        return self.jobs[0] if self.jobs else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether every instance is at a job."""
+        return len(self.jobs) == self.limits.instances
+
     def begin(self) -> Job | None:
-        """Take the next job, which then is running."""
-        assert self.job is None
+        """Take the next job, which then is under way."""
+        assert not self.is_busy
         while (job := self.scheduler.next_job()) is None and self.collect():
             pass  # an answer may have brought forth new work
-        self.job = job
-        if self.job is not None:
-            check_job(self, self.job)
-        return self.job
+        if job is not None:
+            check_job(self, job)
+            self.jobs.append(job)
+            self._seen[id(job)] = self.engine.read(read_by(job))
+            check(self)
+        return job
 
-    def finish(self, error: RequestError | None = None) -> None:
-        """The engine is done with the running job."""
-        job = self.job
-        assert job is not None
+    def begin_all(self) -> list[Job]:
+        """Take jobs while there are some and instances are free. All that are under way."""
+        while not self.is_busy and self.begin() is not None:
+            pass
+        return self.jobs
+
+    def finish(self, error: RequestError | None = None, job: Job | None = None) -> None:
+        """The engine is done with `job`, or with the one that has been under way for longest."""
+        job = job or self.jobs[0]
         arrays: Arrays = {}
         try:
             if error is not None:
@@ -177,12 +190,19 @@ class Core:
             arrays = self._execute(job)
         except RequestError as raised:
             self.before_done(job, raised)
-            self.job = None
+            self.drop(job)
             self.scheduler.fail(job, raised, self.now_s)
         else:
             self.before_done(job, None)
-            self.job = None
+            self.drop(job)
             self.scheduler.complete(job, arrays, self.now_s)
+
+    def drop(self, job: Job) -> None:
+        """It is not under way any more, and what it reads is what it was when it began."""
+        before, after = self._seen.pop(id(job)), self.engine.read(read_by(job))
+        for name, values in before.items():
+            assert values.tolist() == after[name].tolist(), "rows changed while they were read"
+        self.jobs = [each for each in self.jobs if each is not job]
 
     def _execute(self, job: Job) -> Arrays:
         """As `server.driver.execute` does."""
@@ -193,10 +213,8 @@ class Core:
             outputs = self.engine.run(inputs, read, write)
             job.check(outputs)
             return outputs
-        if isinstance(job, ReadRows):
+        if isinstance(job, ReadRows | MoveOut):
             return self.engine.read(np.array(job.rows, np.int64))
-        if isinstance(job, MoveOut):
-            return self.engine.read_any(np.array(job.rows, np.int64))
         self.engine.write(np.array(job.rows, np.int64), dict(job.states))
         return {}
 

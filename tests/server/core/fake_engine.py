@@ -55,10 +55,6 @@ class FakeEngine:
         value, count = self._checked(rows)
         return {"value": value, "count": count}
 
-    def read_any(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Of rows that may have been given back since somebody wanted to read them."""
-        return {"value": self.value[rows], "count": self.count[rows]}
-
     def write(self, rows: NDArray[Any], states: dict[str, NDArray[Any]]) -> None:
         assert 0 not in rows, "the initial state is overwritten"
         self.value[rows], self.count[rows] = states["value"], states["count"]

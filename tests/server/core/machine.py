@@ -35,6 +35,7 @@ LITTLE = 300  # bytes
 SOMETIMES = st.sampled_from([False] * 4 + [True])
 RARELY = st.sampled_from([False] * 15 + [True])
 VALUES = st.lists(st.integers(0, 3), min_size=1, max_size=8)
+WHICH = st.integers(0, 2)  # of the jobs under way
 SPOILED = st.sampled_from([False] * 9 + [True])
 
 
@@ -47,6 +48,7 @@ class Machine(RuleBasedStateMachine):
         max_remembered_bytes=st.sampled_from([2**28, 2**28, 3000]),
         max_pending_bytes=st.sampled_from([2**30, 2**30, LITTLE]),
         batch_sizes=st.lists(st.integers(1, 2), min_size=2, max_size=6),
+        instances=st.integers(1, 3),
     )
     def start(self, batch_sizes: list[int], **limits: Any) -> None:
         self.core = Core(
@@ -88,10 +90,15 @@ class Machine(RuleBasedStateMachine):
         """Mostly one whose session is open, often one that the engine is at."""
         ended = [client for client in self.clients if client.session.ending]
         clients = [client for client in self.clients if client not in ended] * 4 + ended
-        leaving = self.core.job.sessions if isinstance(self.core.job, MoveOut) else ()
+        leaving = self.leaving()
         clients += [client for client in self.clients if client.session in leaving] * 8
         client: Client = data.draw(st.sampled_from(clients))
         return client
+
+    def leaving(self) -> set[Session]:
+        """Those whose states are read so that they can leave the device."""
+        moves = [job for job in self.core.jobs if isinstance(job, MoveOut)]
+        return {session for job in moves for session in job.sessions}
 
     def send(
         self, client: Client, kind: str, submit: Callable[[], Request], **what: Any
@@ -131,32 +138,38 @@ class Machine(RuleBasedStateMachine):
 
     # ---- the engine -----------------------------------------------------------------------------
 
-    @precondition(lambda self: self.core.job is None)
+    @precondition(lambda self: not self.core.is_busy)
     @rule()
     def begin(self) -> None:
-        job = self.core.begin()
-        assert job is not None or self.core.ledger.pending == 0, "somebody waits for nothing"
-
-    @precondition(lambda self: self.core.job is not None)
-    @rule(broken=RARELY)
-    def finish(self, broken: bool) -> None:
-        self.core.finish(StepFailed("no") if broken else None)
+        core = self.core
+        core.begin()
+        assert core.jobs or core.ledger.pending == 0, "somebody waits for nothing"
 
     @rule()
-    def go_on(self) -> None:
-        """The next job runs."""
-        if self.core.job is not None:
-            self.core.finish()
+    def begin_all(self) -> None:
+        self.core.begin_all()
+
+    @precondition(lambda self: self.core.jobs)
+    @rule(which=WHICH, broken=RARELY)
+    def finish(self, which: int, broken: bool) -> None:
+        jobs = self.core.jobs
+        self.core.finish(StepFailed("no") if broken else None, jobs[which % len(jobs)])
+
+    @rule(which=WHICH)
+    def go_on(self, which: int) -> None:
+        """A job ends, and others begin."""
+        if self.core.jobs:
+            self.finish(which, broken=False)
             self.all_is_well()
-        self.begin()
+        self.core.begin_all()
 
-    @rule()
-    def run(self) -> None:
+    @rule(which=WHICH)
+    def run(self, which: int = 0) -> None:
         core = self.core
         for _ in range(1000):
-            if core.job is None and core.begin() is None:
+            if not core.begin_all():
                 break
-            core.finish()
+            self.finish(which, broken=False)
             self.all_is_well()
         else:
             raise AssertionError("it never ends")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from server.core.batch import MoveOut
 from server.core.requests import Share, Touch
 from server.errors import LimitReached, SessionClosed
 from tests.server.core.asked import Asked
@@ -135,10 +134,10 @@ class SessionRules(Machine):
             how["after"] += client.next_step - 1
         self.send(client, "write", lambda: self.core.write(session, value, **how), value=value)
 
-    @precondition(lambda self: isinstance(self.core.job, MoveOut))
+    @precondition(lambda self: self.leaving())
     @rule(data=st.data(), value=st.none() | st.integers(0, 50))
     def write_who_leaves(self, data: Any, value: int | None) -> None:
-        leaving = [each for each in self.clients if each.session in self.core.job.sessions]
+        leaving = [each for each in self.clients if each.session in self.leaving()]
         session = (client := data.draw(st.sampled_from(leaving))).session
         self.send(client, "write", lambda: self.core.write(session, value), value=value)
 

@@ -112,7 +112,8 @@ def test_pieces_that_do_not_fit_together_fail(core: Core, initial: int) -> None:
     frame = core.frame([session], [range(6)])
     core.begin()
     core.finish()
-    job, core.job = core.begin(), None
+    job = core.begin()
+    core.drop(job)
     core.scheduler.complete(job, {"y": np.zeros((1, 2, 3)), "last": np.zeros(1)}, 0.0)
     assert kinds(core, frame) == {0: StepFailed}
     assert core.values(session) == [initial]
