@@ -1,8 +1,9 @@
 """The only loop: while there is work, reserve the engine, take the next job, run it, deliver.
 
-The scheduler lives on the event loop's thread and is touched nowhere else. The engine works on a
-thread of its own (ONNX Runtime releases the GIL), or on the event loop's while its runs are shorter
-than handing them over and back would take.
+The scheduler lives on the event loop's thread and is touched nowhere else. The engine works on
+threads of its own (ONNX Runtime releases the GIL), as many as there are instances of the model, so
+that many jobs are under way at a time, which end in any order. While its runs are shorter than
+handing them over and back would take, it works on the event loop's thread, one job at a time.
 
 There is no timer. Whatever arrives while a job runs shares the next batch, and so does whatever
 arrives in one turn of the event loop; only a request that comes alone, as the one before it did, is
@@ -42,7 +43,9 @@ SMOOTHING = 0.2  # weight of the latest run in the average
 
 
 class Engine(Protocol):
-    """Runs the model on rows of its arena: see `server.engine`."""
+    """Runs the model on rows of its arena: see `server.engine`. As many calls may be made at a time
+    as the model has instances.
+    """
 
     def run(
         self,
@@ -72,7 +75,7 @@ class Outcome(NamedTuple):
 class Driver:
     """Drives one engine. Everything but `_work` runs on the event loop's thread.
 
-    `own_thread`: whether the engine works on a thread of its own; None measures and chooses.
+    `own_thread`: whether the engine works on threads of its own; None measures and chooses.
     """
 
     def __init__(
@@ -87,7 +90,8 @@ class Driver:
         self.engine = engine
         self.statistics = statistics
         self._loop = asyncio.get_running_loop()
-        self._busy = False
+        self._instances = scheduler.limits.instances
+        self._busy = 0  # instances; all of them during a job on the event loop's thread
         self._look_is_due = False
         self._arrivals = 0  # since the last look
         self._alone = True  # whether at most one arrived before that
@@ -97,8 +101,12 @@ class Driver:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._own_thread = own_thread
         self._run_s = HANDOVER_S  # a moving average
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name="engine", daemon=True)
+            for _ in range(self._instances)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """A request has arrived, or one was withdrawn."""
@@ -115,9 +123,11 @@ class Driver:
             await waiter
 
     def stop(self) -> None:
-        """Let the thread end after the job it is at, and the engine go."""
-        self._jobs.put(None)
-        self._thread.join()
+        """Let the threads end after the jobs they are at, and the engine go."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
         del self.engine  # whoever holds the driver may be in a cycle, and an arena is large
 
     # ---- the loop -------------------------------------------------------------------------------
@@ -136,35 +146,41 @@ class Driver:
         self._turn()
 
     def _turn(self) -> None:
-        if self._busy:
+        if self._busy >= self._instances:
             return
         if self._uncounted or self._answered:
             self._count()
         self._deliver()
         if not self._begin():
-            self._deliver()  # looking for a job may have answered some
+            self._deliver()  # looking for jobs may have answered some
 
     def _begin(self) -> bool:
-        """Let the engine do the next job, if there is one."""
+        """Let every instance that is free do a job, as far as there are some; or, on the event
+        loop's thread, one, which then is done and answered: whether that was so.
+        """
         if not self.scheduler.pending or (job := self.scheduler.next_job()) is None:
             return False
-        self._busy = True
-        if self._hands_over:
+        if not self._hands_over:
+            self._busy += self._instances
+            self._done(job, execute(self.engine, job), self._instances)
+            return True
+        while job is not None:
+            self._busy += 1
             self._jobs.put(job)
-        else:
-            self._done(job, execute(self.engine, job))
-        return True
+            job = self.scheduler.next_job() if self._busy < self._instances else None
+        return False
 
     @property
     def _hands_over(self) -> bool:
-        """Whether the engine works on its own thread."""
+        """Whether the engine works on its own threads."""
         return self._run_s > HANDOVER_S if self._own_thread is None else self._own_thread
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._loop.call_soon_threadsafe(self._done, job, execute(self.engine, job))
+            self._loop.call_soon_threadsafe(self._done, job, execute(self.engine, job), 1)
 
-    def _done(self, job: Job, outcome: Outcome) -> None:
+    def _done(self, job: Job, outcome: Outcome, instances: int) -> None:
+        """The job has kept so many instances busy."""
         self._run_s += SMOOTHING * (outcome.infer_ns / 1e9 - self._run_s)
         if self._uncounted or self._answered:
             self._count()
@@ -175,15 +191,14 @@ class Driver:
                 self.scheduler.complete(job, outcome.arrays, now_s)
             else:
                 self.scheduler.fail(job, outcome.error, now_s)
-            output_ns = time.perf_counter_ns() - start_ns
+            self._uncounted.append((job, outcome, time.perf_counter_ns() - start_ns))
             if not self._hands_over:
                 self._deliver()
         finally:
-            self._busy = False
+            self._busy -= instances
         if self._hands_over:
             self._begin()  # the engine goes on while answers are written
             self._deliver()
-        self._uncounted.append((job, outcome, output_ns))
 
     def _deliver(self) -> None:
         while self.scheduler.has_answers:  # answers may complete others

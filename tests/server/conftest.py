@@ -1,4 +1,6 @@
-"""Small models and repositories to serve, and segments of shared memory, made on the spot."""
+"""Small models and repositories to serve, and segments of shared memory, made on the spot; drivers
+to try.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from server.shared_memory import DIRECTORY
+from tests.server.driver_bench import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 FEATURES, UNITS = 3, 4
@@ -239,3 +242,19 @@ def make_segment() -> Iterator[Callable[..., Path]]:
     yield make
     for path in made:
         path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+async def make_bench() -> AsyncIterator[Callable[..., Bench]]:
+    """Takes what `Bench` takes."""
+    benches: list[Bench] = []
+
+    def make(*args: Any, **kwargs: Any) -> Bench:
+        benches.append(Bench(*args, **kwargs))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.engine.gate.set()
+        bench.driver.stop()
+        assert bench.driver.scheduler.pending == 0
