@@ -123,12 +123,13 @@ class Driver:
             await waiter
 
     def stop(self) -> None:
-        """Let the threads end after the jobs they are at, and the engine go. Once more does nothing."""
+        """Let the threads end after the jobs they are at, and the engine go. May be said twice."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
-        vars(self).pop("engine", None)  # whoever holds the driver may be in a cycle, and an arena is large
+        # Whoever holds the driver may be in a cycle, and an arena is large.
+        vars(self).pop("engine", None)
 
     # ---- the loop -------------------------------------------------------------------------------
 

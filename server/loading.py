@@ -64,6 +64,7 @@ async def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> Se
         states=len(spec.states),
         bytes_per_session=spec.state_nbytes,
         max_chunk=limits.max_chunk,
+        instances=limits.instances,
         seconds=round(time.monotonic() - started_s, 2),
     )
     own_thread = OWN_THREAD[config.engine_thread]
@@ -77,7 +78,9 @@ def _engine(spec: ModelSpec, config: ServerConfig) -> tuple[Engine, Limits]:
         provider=config.provider,
         rows=limits.arena_rows,
         intra_op_threads=config.intra_op_threads,
+        instances=limits.instances,
     )
+    limits = replace(limits, instances=engine.instances)
     if limits.max_chunk and not spec.piece and not config.limits.max_chunk:
         limits = replace(limits, max_chunk=measured_chunk(engine, otherwise=limits.max_chunk))
     return engine, limits

@@ -45,6 +45,7 @@ def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
         max_pending=config.max_pending,
         max_pending_bytes=config.max_pending_bytes,
         max_remembered_bytes=config.max_remembered_bytes,
+        instances=spec.instances,
     )
 
 

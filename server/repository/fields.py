@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
     "sequence_batching.oldest": "as direct",
     "sequence_batching.state.use_same_buffer_for_input_output": "where states live is ours to say",
     "instance_group.name": "a description",
-    "instance_group.rate_limiter": "a model runs when it has work; nothing is shared out",
+    "instance_group.rate_limiter": "as many runs as there are instances, whatever else runs",
     "instance_group.secondary_devices": "TensorRT only: a model runs on one device",
     "instance_group.profile": "TensorRT only",
     "instance_group.host_policy": "it names settings of another server's command line",
@@ -99,9 +99,6 @@ def check_fields(config: ModelConfig) -> None:
     """Raises Problem at the first field that would change what the model does and is not read."""
     for path in _set_fields(config):
         raise Problem(f"{path}: not supported by this server; take it out to serve without it")
-    count = sum(group.count or 1 for group in config.instance_group)
-    if count > 1:
-        raise Problem(f"instance_group: {count} instances; expected at most 1")
 
 
 def _set_fields(message: Message, prefix: str = "") -> Iterator[str]:

@@ -22,6 +22,7 @@ from server.repository.config import (
 from server.repository.constants import take_constants
 from server.repository.controls import control_specs
 from server.repository.fields import check_fields
+from server.repository.instances import instance_count
 from server.repository.interface import (
     check_batch,
     check_roles,
@@ -154,6 +155,7 @@ def _spec(
         may_be_cut=parameters.may_be_cut,
         piece=piece,
         options=run_options(config),
+        instances=instance_count(config),
         config=config,
         fixed=fixed,
         controls=controls,

@@ -143,8 +143,8 @@ class ModelSpec:
 
     `may_be_cut`: running a request in pieces of consecutive timesteps, the state carried from
     piece to piece, gives the same as running it whole. `idle_s` is the time without a request
-    after which a session ends. `digest` is the SHA-256 of model, configuration and the files
-    that they name.
+    after which a session ends. `instances` runs may be under way at a time. `digest` is the SHA-256
+    of model, configuration and the files that they name.
     """
 
     name: str
@@ -165,6 +165,7 @@ class ModelSpec:
     options: RunOptions = NO_OPTIONS
     fixed: tuple[FixedInput, ...] = ()
     controls: tuple[ControlSpec, ...] = ()
+    instances: int = 1
 
     @property
     def fed(self) -> tuple[TensorSpec, ...]:

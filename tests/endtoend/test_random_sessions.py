@@ -76,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
         (spec,) = load(root / name)
         limits = limits_of(spec, LIMITS)
         limits = replace(limits, max_batch_size=BATCH, max_resident_rows=RESIDENT)
-        engine = Engine(spec, provider="cpu", rows=limits.arena_rows)
+        engine = Engine(spec, provider="cpu", rows=limits.arena_rows, instances=2)
         found[name] = Served(Carrier(model), shape, spec, engine, limits)
     return found
 
@@ -85,9 +85,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
 async def make_world(served: dict[str, Served]) -> AsyncIterator[Any]:
     started = []
 
-    async def make(name: str, seed: int) -> World:
+    async def make(name: str, seed: int, instances: int) -> World:
         serving, one = Serving(LIMITS.max_sessions), served[name]
-        serving.add(ServedModel(one.spec, one.engine, one.limits, serving.closed))
+        limits = replace(one.limits, max_batch_size=BATCH // instances, instances=instances)
+        own = instances > 1 or None  # so that runs do overlap, short as they are
+        serving.add(ServedModel(one.spec, one.engine, limits, serving.closed, own_thread=own))
         server = grpc.aio.server()
         service = SessionService(serving, LIMITS.max_pending_per_session)
         pb_grpc.add_SessionServiceServicer_to_server(service, server)
@@ -318,9 +320,10 @@ OFTEN = ("step", "step", "lose", "pipeline", "peek", "again", "cancel")
 SOMETIMES = ("fork", "save", "reset", "set", "expire", "end")
 
 
+@pytest.mark.parametrize("instances", [1, 2])
 @pytest.mark.parametrize("name", MODELS)
-async def test_random_sessions(make_world: Any, name: str) -> None:
-    world: World = await make_world(name, seed=2)
+async def test_random_sessions(make_world: Any, name: str, instances: int) -> None:
+    world: World = await make_world(name, seed=2, instances=instances)
     rng, seen = world.rng, set()
     deck: list[str] = []
     for _ in range(ROUNDS):

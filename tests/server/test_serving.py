@@ -112,6 +112,10 @@ def test_a_model_that_may_be_cut_has_chunks_and_others_have_not() -> None:
     assert limits_of(spec(max_batch_size=0), config).max_batch_size == 1
 
 
+def test_a_models_instances_are_jobs_at_a_time() -> None:
+    assert limits_of(spec(instances=3), LimitsConfig()).instances == 3
+
+
 async def test_models_are_found_by_name_and_version(serving: Serving, add: MakeModel) -> None:
     two, ten, other = add("m", 2), add("m", 10), add("other", 1)
     assert serving.catalogue.versions("m") == [2, 10]

@@ -105,5 +105,7 @@ def test_a_gpu_that_is_not_there(
     [spec] = load(make_model("lstm", lstm_config + more, lstm_model()))
     with pytest.raises(StartupError, match=r"gpus: \[99\]; this machine has: 0 \("):
         Engine(spec, provider="auto", rows=20)
+
+
 def test_there_is_one_instance_on_the_gpu(path: Path) -> None:
     assert Engine(load(path)[0], provider="cuda", rows=10, instances=3).instances == 1

@@ -52,13 +52,6 @@ def test_what_would_change_results_is_refused_by_name(text: str, path: str) -> N
         check_fields(config)
 
 
-def test_one_instance_is_all_there_is() -> None:
-    check_fields(text_format.Parse("instance_group { count: 1 kind: KIND_GPU }", ModelConfig()))
-    for text in ("instance_group { count: 2 }", "instance_group { } instance_group { }"):
-        with pytest.raises(Problem, match=r"^instance_group: 2 instances; expected at most 1"):
-            check_fields(text_format.Parse(text, ModelConfig()))
-
-
 def test_what_changes_no_result_is_accepted() -> None:
     text = """
         optimization { graph { level: 1 } cuda { graphs: true } }

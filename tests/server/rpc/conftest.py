@@ -12,7 +12,7 @@ import asyncio
 import os
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -41,12 +41,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from server.core.ledger import Limits
     from server.repository.spec import ModelSpec
     from server.shared_memory import Policy
 
 TRANSPORT = os.environ.get("RNNSERVE_TEST_TRANSPORT", "grpcio")  # or http2, native
 MAX_MESSAGE_BYTES = 4 * 2**20  # of a message: grpcio's own
 LIMITS = LimitsConfig(max_sessions=50, max_pending_per_session=32, max_chunk=4)
+INSTANCES = 2  # that the engines have, at most
 
 FOLD_CONFIG = """\
 name: "fold"
@@ -332,6 +334,10 @@ class Rig:
         return error
 
 
+def _limits(spec: ModelSpec, config: LimitsConfig = LIMITS, instances: int = INSTANCES) -> Limits:
+    return limits_of(replace(spec, instances=instances), config)
+
+
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, Engine]]:
     """Loaded once: a new scheduler hands out all rows anew, and row 0 never changes."""
@@ -350,7 +356,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
         (root / name / "config.pbtxt").write_text(config, encoding="utf-8")
     (root / "affine" / "labels.txt").write_text("low\nhigh\n", encoding="utf-8")
     return [
-        (spec, Engine(spec, provider="cpu", rows=limits_of(spec, LIMITS).arena_rows))
+        (spec, Engine(spec, provider="cpu", rows=_limits(spec).arena_rows, instances=INSTANCES))
         for name in models
         for spec in load(root / name)
     ]
@@ -388,19 +394,21 @@ def _server(serving: Serving, control: ModelControl, max_open: int, shared_memor
 
 @pytest.fixture
 async def make_rig(engines: list[tuple[ModelSpec, Engine]]) -> AsyncIterator[Any]:
-    """Starts servers and takes them down: with other limits if asked, and with the engine of the
-    latest version of the model `hold` held.
+    """Starts servers and takes them down: with other limits if asked, with models of so many
+    `instances`, and with the engine of the latest version of the model `hold` held.
     """
     started = []
 
-    async def make(*, hold: str = "", shared_memory: Policy = "local", **limits: int) -> Rig:
+    async def make(
+        *, hold: str = "", instances: int = 1, shared_memory: Policy = "local", **limits: int
+    ) -> Rig:
         changed = LIMITS.model_copy(update=limits)
         serving = Serving(changed.max_sessions)
         held = {spec.name: HeldEngine(engine) for spec, engine in engines if spec.name == hold}
         for spec, engine in engines:
             used = held.get(spec.name, engine)
             own_thread = True if spec.name in held else None
-            core = limits_of(spec, changed)
+            core = _limits(spec, changed, instances)
             serving.add(ServedModel(spec, used, core, serving.closed, own_thread=own_thread))
         config = ServerConfig(repository=engines[0][0].onnx_path.parent, provider="cpu")
         control = ModelControl(config, serving)
