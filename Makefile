@@ -30,8 +30,11 @@ check: install ## style, types, Dockerfile, stubs: changes nothing
 	$(BIN)/hadolint Dockerfile
 	proto/generate.sh --check
 
-test: install ## the tests
+test: install .venv-perf/.installed ## the tests
 	$(BIN)/pytest
+
+.venv-perf/.installed: bench/load_generator.py | .venv/.installed
+	$(BIN)/python -m bench.load_generator .venv-perf
 
 bench: install ## measure, print a table, write docs/benchmarks.md
 	$(BIN)/python -m bench
@@ -67,4 +70,4 @@ serve: install ## serve ./repository
 	$(BIN)/rnnserve serve --repository repository
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-proto .venv-peers .venv-triton .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-peers .venv-triton .venv-perf .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,9 +26,10 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import report, repository
+from bench.libraries import Unavailable
 from bench.triton import agreement
 from bench.triton.contest import Contest
-from bench.triton.environment import Environment, Unavailable
+from bench.triton.environment import Environment
 from bench.triton.figures import Failed
 from bench.triton.plan import MODEL, TRITON, turns
 from demo.server_process import ServerFailed

@@ -12,6 +12,9 @@ import subprocess
 from functools import cached_property
 from pathlib import Path
 
+from bench import libraries
+from bench.libraries import Unavailable
+
 LIBRARIES = ("libb64.so.0d", "libcudart.so.12")  # perf_analyzer's, by the names it asks for
 ASK_PYTHON = """
 import importlib.metadata, sys, sysconfig
@@ -22,10 +25,6 @@ print(importlib.metadata.version("nvidia-pytriton"))
 print(importlib.metadata.version("tritonclient"))
 print(importlib.metadata.version("onnxruntime"))
 """
-
-
-class Unavailable(Exception):
-    """Something the comparison needs is not there; the text says what, and how to get it."""
 
 
 class Environment:
@@ -41,10 +40,10 @@ class Environment:
         if asked.returncode:
             reason = asked.stderr.strip().rpartition("\n")[2]
             raise Unavailable(f"{root} lacks a package of bench/triton-peer.txt: {reason}")
-        self.python, packages, libraries, *versions = asked.stdout.splitlines()
+        self.python, packages, python_libraries, *versions = asked.stdout.splitlines()
         self.pytriton, self.perf_analyzer_version, self.onnxruntime = versions
         self._packages = Path(packages)
-        self._python_libraries = libraries  # a Python that is not the system's has its own
+        self._python_libraries = python_libraries  # a Python that is not the system's has its own
 
     @property
     def server(self) -> Path:
@@ -90,28 +89,4 @@ class Environment:
         """Raise Unavailable, with what to do, if a program lacks a library of the system."""
         stub = self.backends / "python" / "triton_python_backend_stub"
         for program in (self.server, stub, self.perf_analyzer):
-            listed = subprocess.run(
-                ["ldd", program], env=self.variables, capture_output=True, text=True
-            )
-            lines = listed.stdout.splitlines()
-            missing = {line.split()[0] for line in lines if line.endswith("not found")}
-            if missing:
-                raise Unavailable(f"{program.name} needs {_named(sorted(missing))}")
-
-
-def _named(libraries: list[str]) -> str:
-    """Libraries, with the Debian packages that bring them."""
-    packages = {package_of(name) for name in libraries}
-    return f"{', '.join(libraries)}; on Debian: apt-get install {' '.join(sorted(packages))}"
-
-
-def package_of(library: str) -> str:
-    """Debian's name for the package: `libpython3.11.so.1.0` is in libpython3.11, `libssl.so.3` in
-    libssl3, as its policy has it.
-    """
-    stem, _, version = library.partition(".so.")
-    if stem.startswith("libpython"):
-        return stem
-    return {"libcrypto": "libssl3", "libz": "zlib1g", "libb64": "libb64-0d"}.get(
-        stem, stem + version
-    )
+            libraries.check(program, self.variables)

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from bench.libraries import Unavailable
 from bench.shapes import FEATURES
-from bench.triton.environment import Unavailable
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -17,8 +17,9 @@ import pytest
 
 import bench.triton
 from bench import repository
+from bench.libraries import Unavailable, package_of
 from bench.triton import perf_analyzer
-from bench.triton.environment import Environment, Unavailable, package_of
+from bench.triton.environment import Environment
 from bench.triton.figures import Figures
 from bench.triton.plan import COMPARISONS, HTTP2, NATIVE, OURS, TRITON, turns
 
