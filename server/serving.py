@@ -69,8 +69,14 @@ class ServedModel:
         self.may_be_cut = limits.max_chunk is not None
         self.states = {state.name: state for state in spec.states}
         self.constants = {constant.name: constant for constant in spec.constants}
-        # from a request to the next, or is told which request is a sequence's first and last
-        self.keeps_something = bool(spec.states or spec.constants or spec.controls)
+        # from a request to the next, or is told which request is a sequence's first and last, or is
+        # to be asked in sequences all the same
+        self.keeps_something = bool(
+            spec.states
+            or spec.constants
+            or spec.controls
+            or spec.config.HasField("sequence_batching")
+        )
         self.batched = spec.max_batch_size > 0  # whether tensors have a batch axis
         self.layout = Layout(
             {tensor.name: tensor.time_axis for tensor in spec.inputs},

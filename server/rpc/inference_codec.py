@@ -75,6 +75,7 @@ def decode_inputs(
     contents: Sequence[bytes] = raw
     if places or not raw:
         contents = list(_contents(model, request, places))
+    _check_rows(model, accepted.batch_size)
     if not kept:
         return tensors.read(model, accepted, contents, batch_size or 1), {}
     pairs = list(zip(request.inputs, contents, strict=True))
@@ -127,9 +128,19 @@ def encode(
     return response
 
 
+def _check_rows(model: ServedModel, rows: int) -> None:
+    """Raises InvalidRequest where they are more than the model takes."""
+    largest = model.scheduler.limits.max_batch_size
+    if rows > largest:
+        raise InvalidRequest(
+            f"inference request batch-size must be <= {largest} for '{model.spec.name}', got {rows}"
+        )
+
+
 def _rows(model: ServedModel, constants: list[InputTensor]) -> int:
     """The batch size that constants tell. Raises InvalidRequest."""
     rows = constants[0].shape[0] if model.batched and constants and constants[0].shape else 1
+    _check_rows(model, rows)
     model.check_batch_size(rows)
     return rows
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # nobody: other servers ignore them, too, unless the model's queue is configured to listen.
 IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
 RESERVED_PREFIX = "triton_"
+OWN_PREFIX = "rnnserve_"  # whoever sends another name means it for a model that reads it
 STATES_OF = "rnnserve_states_of"
 STEP = "rnnserve_step"
 MAX_ID_BYTES = 256
@@ -88,7 +89,7 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
     flags = {"sequence_start": False, "sequence_end": False}
     for name, parameter in parameters.items():
         if name == "sequence_id":
-            id = _value(name, parameter, "int64_param", "uint64_param", "string_param")
+            id = _value(name, parameter, "int64_param", "string_param", "uint64_param")
             if isinstance(id, str) and len(id.encode()) > MAX_ID_BYTES:
                 raise InvalidRequest(f"sequence_id: expected at most {MAX_ID_BYTES} bytes")
         elif name in flags:
@@ -100,8 +101,11 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
         elif name in IGNORED:
             continue
         elif name.startswith(RESERVED_PREFIX):
-            raise InvalidRequest(f"request parameter '{name}' is reserved, and unknown")
-        else:
+            raise InvalidRequest(
+                f"parameter keys starting with '{RESERVED_PREFIX}' are reserved for Triton usage and "
+                f"should not be specified, got '{name}'"
+            )
+        elif name.startswith(OWN_PREFIX):
             raise Unsupported(f"request parameter '{name}' is not offered by this server")
     if states_of and not flags["sequence_start"]:
         raise InvalidRequest(f"request parameter '{STATES_OF}' may only come with sequence_start")
@@ -271,6 +275,6 @@ def _value(name: str, parameter: InferParameter, *kinds: str) -> Any:
     kind = parameter.WhichOneof("parameter_choice")
     if kind not in kinds:
         raise InvalidRequest(
-            f"request parameter '{name}' must be one of {', '.join(kinds)}, got {kind}"
+            f"invalid value type for '{name}' parameter, expected {' or '.join(kinds)}, got {kind}"
         )
     return getattr(parameter, kind)

@@ -129,9 +129,11 @@ def _agree(model: ServedModel, seen: dict[str, tuple[int, ...]]) -> Accepted:
     for name, shape in seen.items():
         axis, dtype = model.layout.inputs[name], model.inputs[name].dtype
         if model.batched:
-            batch_size = _same(model, seen, batch_size, shape[0], "batch size")
+            _same(model, seen, name, batch_size, shape[0], "batch size")
+            batch_size = shape[0]
         if axis is not None:
-            timesteps = _same(model, seen, timesteps, shape[axis], "number of timesteps")
+            _same(model, seen, name, timesteps, shape[axis], "number of timesteps")
+            timesteps = shape[axis]
         inputs.append((name, dtype, shape, math.prod(shape) * dtype.itemsize))
     timesteps = timesteps or 1
     for name, spec in model.inputs.items():
@@ -175,11 +177,19 @@ def shown(shape: Sequence[int]) -> str:
 def missing_inputs(
     model: ServedModel, expected: int, got: Collection[str], missing: Iterable[str]
 ) -> InvalidRequest:
+    """`expected` is how many there can be; those that have a default may be left out."""
+    optional = sum(spec.default is not None for spec in model.inputs.values())
+    least = f"number of inputs between {expected - optional} and " if optional else ""
     return InvalidRequest(
-        f"expected {expected} inputs but got {len(got)} inputs for model '{model.spec.name}'. Got "
-        f"input(s) {sorted(got)}, but missing required input(s) "
-        f"[{', '.join(map(repr, missing))}]. Please provide all required input(s)."
+        f"expected {least}{expected}{'' if optional else ' inputs'} but got {len(got)} inputs for "
+        f"model '{model.spec.name}'. Got input(s) {_listed(sorted(got))}, but missing required "
+        f"input(s) {_listed(missing)}. Please provide all required input(s)."
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """As other servers of the protocol write it."""
+    return f"[{','.join(map(repr, names))}]"
 
 
 def wrong_size(model: ServedModel, kind: str, name: str, expected: int, got: int) -> InvalidRequest:
@@ -190,12 +200,16 @@ def wrong_size(model: ServedModel, kind: str, name: str, expected: int, got: int
 
 
 def _same(
-    model: ServedModel, seen: dict[str, tuple[int, ...]], known: int, size: int, what: str
-) -> int:
-    """`size`, which is `known` already or not known (0) yet."""
+    model: ServedModel,
+    seen: dict[str, tuple[int, ...]],
+    name: str,
+    known: int,
+    size: int,
+    what: str,
+) -> None:
+    """Raises InvalidRequest where others have said (0: nobody has) that it is `known`, not `size`."""
     if known and size != known:
         raise InvalidRequest(
-            f"the inputs of a request for model '{model.spec.name}' must have the same {what}, "
-            f"got {seen}"
+            f"input '{name}' {what} does not match other inputs for '{model.spec.name}': the inputs "
+            f"of a request must have the same {what}, got {seen}"
         )
-    return size

@@ -47,7 +47,7 @@ REFUSED = {
     ),
     "more rows than the model takes": (
         ("fold", {"x": np.zeros((9, 1, 2), np.int64)}, 1), {"start": True}, Code.INVALID_ARGUMENT,
-        "batch size must be 1 to 8 for model 'fold', got 9",
+        "inference request batch-size must be <= 8 for 'fold', got 9",
     ),
     "wrong datatype": (
         ("fold", {"x": X.astype(np.float32)}, 1), {}, Code.INVALID_ARGUMENT,
@@ -89,7 +89,7 @@ REFUSED = {
     "inputs of different batch size": (
         ("mixed", PLACES | {"place": np.zeros(2, np.int64)}, 1), {"start": True},
         Code.INVALID_ARGUMENT,
-        "the inputs of a request for model 'mixed' must have the same batch size",
+        "input 'place' batch size does not match other inputs for 'mixed'",
     ),
     "unknown output": (
         ("fold", {"x": X}, 1), {"outputs": ("y", "z")}, Code.INVALID_ARGUMENT,

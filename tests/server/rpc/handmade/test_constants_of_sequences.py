@@ -55,8 +55,8 @@ async def test_a_start_without_them_is_refused(rig: Any) -> None:
     await infer(rig, {"x": X, "gain": ONE}, start=True)
     error = await rig.refused(infer(rig, {"x": X}, start=True), INVALID)
     assert error.details() == (
-        "expected 3 inputs but got 1 inputs for model 'decoder'. Got input(s) ['x'], but missing "
-        "required input(s) ['gain']. Please provide all required input(s)."
+        "expected number of inputs between 2 and 3 but got 1 inputs for model 'decoder'. Got input(s) "
+        "['x'], but missing required input(s) ['gain']. Please provide all required input(s)."
     )
     assert (await infer(rig, {"x": X}) == expected(X, 1, expected(X, 1))).all()
 
@@ -154,7 +154,9 @@ async def test_a_batch_size_that_no_session_has(rig: Any, rows: int) -> None:
     message = rig.infer("generator", {"stride": np.ones(1, np.int64)}, 1, start=True)
     message.inputs[0].shape[0] = rows
     error = await rig.refused(rig.inference.ModelInfer(message), INVALID, "InvalidRequest")
-    assert error.details() == f"batch size must be 1 to 8 for model 'generator', got {rows}"
+    texts = {0: "batch size must be 1 to 8 for model 'generator', got 0"}
+    too_many = f"inference request batch-size must be <= 8 for 'generator', got {rows}"
+    assert error.details() == texts.get(rows, too_many)
     assert len(rig.serving.sessions) == 0
 
 
