@@ -207,7 +207,8 @@ class Driver:
             for request, result in answers:
                 answer, request.answer = request.answer, tell_nobody  # no cycle for the collector
                 try:
-                    answer(result)
+                    if not request.cancelled:
+                        answer(result)
                 except Exception:  # one caller's trouble is nobody else's
                     log.exception("could not deliver an answer")
             self._answered.extend(answers)
@@ -247,8 +248,9 @@ class Driver:
             step = entry.step
             ran = step.timesteps if batch.timesteps is None else batch.timesteps
             if step.position == ran:  # this was its first piece
-                self.statistics.queued(started_s - step.arrived_s)
+                step.waited_s = started_s - step.arrived_s
             if step.position >= step.timesteps:
+                self.statistics.queued(step.waited_s)
                 finished += 1
                 rows += entry.session.batch_size
         self.statistics.ran(batch.size, len(batch.entries), finished, times)

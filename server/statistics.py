@@ -45,8 +45,9 @@ class RunTimes(NamedTuple):
 
 class Statistics:
     """`success` and `fail` count requests from arrival to answer. `queue` and the three `compute_…`
-    count a request once; each adds the whole duration of the runs that the request took part in, so
-    that dividing by the count gives what a request had to wait for.
+    count a request once it has run to its end, as often as `success` does; each adds the whole
+    duration of the runs that the request took part in, so that dividing by the count gives what a
+    request had to wait for.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Statistics:
         self.latency_buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
 
     def queued(self, seconds: float, count: int = 1) -> None:
-        """So many requests have begun to run, `seconds` after they came."""
+        """So many requests began to run `seconds` after they came."""
         self.queue.add(int(seconds * 1e9) * count, count)
 
     def ran(self, size: int, requests: int, finished: int, times: RunTimes) -> None:

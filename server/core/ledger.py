@@ -197,7 +197,7 @@ class Ledger:
 
     def take_answers(self) -> list[tuple[Request, Result]]:
         answers, self._answers = self._answers, []
-        return [answer for answer in answers if not answer[0].cancelled]
+        return answers
 
     def __repr__(self) -> str:
         return (

@@ -111,6 +111,7 @@ class Step(Request):
     rows: tuple[int, ...] = ()  # where the state after those stands, not committed yet
     working_rows: int = 0  # how many rows it may hold between its pieces; 0: has not begun
     pieces: list[Arrays] = field(default_factory=list)  # outputs of those timesteps
+    waited_s: float = 0.0  # before its first piece
     alone: bool = False  # runs without company, because a batch with it has failed
     stepped: Stepped | None = None  # committed: the answer only waits for the states
 

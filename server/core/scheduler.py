@@ -148,7 +148,7 @@ class Scheduler:
             self._frames.outcomes.settle(frame, position, SessionClosed("cancelled"))
 
     def take_answers(self) -> list[tuple[Request, Result]]:
-        """The answers since the last call, for whoever waits."""
+        """The answers since the last call, those included that nobody waits for any more."""
         return self.ledger.take_answers()
 
     # ---- what the engine does -------------------------------------------------------------------

@@ -261,6 +261,54 @@ async def test_failures_are_counted_as_such_and_only_so(make_bench: Callable[...
     assert min(counts.compute_infer.ns, counts.compute_output.ns, counts.fail.ns) > 0
 
 
+async def test_who_does_not_come_to_an_end_has_not_waited_either(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """As others count it: `queue` as often as `success`."""
+    bench = make_bench()
+    failing, leaving, staying = (bench.session() for _ in range(3))
+    failed = await bench.step(failing, 1, 2, 3, 4, 13)
+    bench.engine.entered.clear()
+    bench.engine.gate.clear()
+    left = Step(inputs={"x": np.ones((1, 5), np.int64)}, timesteps=5)
+    bench.submit(leaving, left)
+    await bench.entered()
+    stayed = bench.step(staying, 1, 2, 3, 4, 5)
+    bench.cancel(leaving, left)
+    bench.engine.gate.set()
+    assert isinstance(failed, StepFailed)
+    assert isinstance(await stayed, Stepped)
+    await bench.settle()
+    counts = bench.statistics
+    assert [rows for rows, _ in bench.engine.runs] == [1, 1, 1, 1, 1]
+    assert (counts.success.count, counts.fail.count) == (1, 2)
+    assert counts.queue.count == counts.compute_infer.count == counts.inference_count == 1
+    assert counts.execution_count == 4  # the run that failed has not been one
+
+
+async def test_those_who_have_left_are_counted_too(make_bench: Callable[..., Bench]) -> None:
+    """What ran to its end has succeeded, whoever waits for it; what did not run has failed."""
+    bench = make_bench()
+    bench.engine.gate.clear()
+    sessions = [bench.session() for _ in range(2)]
+    steps = [Step(inputs={"x": np.ones((1, 1), np.int64)}) for _ in sessions]
+    told: list[Result] = []
+    for session, step in zip(sessions, steps, strict=True):
+        step.answer = told.append
+        bench.submit(session, step)
+        if step is steps[0]:
+            await bench.entered()
+    for session, step in zip(sessions, steps, strict=True):
+        bench.cancel(session, step)
+    bench.engine.gate.set()
+    await bench.settle()
+    counts = bench.statistics
+    assert told == []
+    assert [session.step for session in sessions] == [1, 0]
+    assert (counts.success.count, counts.fail.count) == (1, 1)
+    assert counts.queue.count == counts.compute_infer.count == counts.inference_count == 1
+
+
 async def test_a_failed_run_lasts_no_negative_time(make_bench: Callable[..., Bench]) -> None:
     """It decides about the thread: a model that fails slowly belongs on a thread of its own."""
     bench = make_bench(None)

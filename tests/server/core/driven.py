@@ -242,8 +242,9 @@ class Core:
         """Deliver the answers, which may bring forth others; how many those were."""
         count = 0
         while answers := self.scheduler.take_answers():
-            count += len(answers)
-            for request, result in answers:
+            told = [answer for answer in answers if not answer[0].cancelled]
+            count += len(told)
+            for request, result in told:
                 self.answers.setdefault(request, []).append(result)
                 request.answer(result)
         return count
