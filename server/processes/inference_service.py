@@ -11,6 +11,7 @@ from server.processes.merged import merged_statistics
 from server.processes.regions import register_with_others
 from server.rpc.inference_service import GRPC_ERROR, InferenceService
 from server.rpc.methods import for_caller
+from server.rpc.places import vouch
 
 if TYPE_CHECKING:
     from server.processes.routes import Routes
@@ -42,6 +43,7 @@ class RoutedInferenceService(InferenceService):
             peer = self.routes.elsewhere(sequences_in(self._serving, request, self._scope(caller)))
             if peer is None:
                 raise
+            vouch(request, partial(self._regions, caller))
             infer = partial(peer.inference.ModelInfer, metadata=self._passed_on(caller))
             return self.routes.pass_on(peer, infer, request, respond)
         return cancel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from server.errors import InvalidRequest, RequestError, SessionExists, SessionNotFound
+from server.errors import InvalidRequest, NotAllowed, RequestError, SessionExists, SessionNotFound
 from server.processes.upstream import Upstream
 from server.rpc.sequences import sequence_of, sources_of
 
@@ -54,6 +54,10 @@ class RoutedInferenceStream:
             peer = self._peer(request) if isinstance(error, MISSED) else None
             if peer is None:
                 return self._here.refuse(request, slot, error)
+            try:
+                self._here.vouch(request)
+            except NotAllowed as refused:
+                return self._here.refuse(request, slot, refused)
             self._pass_on(peer, request, slot)
 
     def cancel(self) -> None:

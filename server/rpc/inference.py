@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from server.core.requests import Step, Stepped
 from server.errors import RequestError
-from server.rpc import inference_codec, sequences
+from server.rpc import inference_codec, places, sequences
 from server.rpc.calls import Outstanding
 from server.rpc.status import expected
 from server.serving import home_of
@@ -156,6 +156,10 @@ class InferenceStream:
         if inference.known is not None:
             return answer(inference.known)
         self._outstanding.submit(inference.session(), inference.step, answer, inference.source)
+
+    def vouch(self, request: pb.ModelInferRequest) -> None:
+        """It may be passed on. Raises NotAllowed."""
+        places.vouch(request, self._regions)
 
     def cancel(self) -> None:
         """The stream is over: what has not run will not."""

@@ -57,6 +57,15 @@ def place_of(tensor: Tensor, regions: TakeRegions) -> Place | None:
     return Place(region, offset, byte_size)
 
 
+def vouch(request: pb.ModelInferRequest, regions: TakeRegions) -> None:
+    """For a request that is passed on to where nobody asks whose it is. Raises NotAllowed where it
+    names shared memory that its caller may not use.
+    """
+    tensors: list[Tensor] = [*request.inputs, *request.outputs]
+    if any(REGION in tensor.parameters for tensor in tensors):
+        regions()
+
+
 def check_known(kind: str, tensor: Tensor, known: Collection[str] = KNOWN) -> None:
     """No parameter is ignored that might mean something. Raises Unsupported."""
     unknown = sorted(set(tensor.parameters).difference(known))
