@@ -13,15 +13,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from rnnserve.v1 import session_pb2, session_pb2_grpc
+from rnnserve.v1 import session_pb2
 from server.control import ModelControl
 from server.errors import StartupError
 from server.http import HttpServer
 from server.metrics import ServingCollector
 from server.rpc.inference_service import InferenceService
+from server.rpc.registration import add_to_server
 from server.rpc.session_service import SessionService
 from server.serving import Serving
-from server.stubs.inference import grpc_service_pb2, grpc_service_pb2_grpc
+from server.stubs.inference import grpc_service_pb2
 
 if TYPE_CHECKING:
     from server.config import ServerConfig
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SERVICES = (
-    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-    grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+DESCRIPTORS = (
+    session_pb2.DESCRIPTOR.services_by_name["SessionService"],
+    grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
 )
+SERVICES = tuple(descriptor.full_name for descriptor in DESCRIPTORS)
 EXPIRY_INTERVAL_S = 0.5
 EXPIRING_AT_ONCE = 1000  # sessions, before others get their turn
 STOP_GRACE_S = 1.0  # for streams to write their last answers and be closed
@@ -186,8 +188,8 @@ async def _add_services(
     inference: InferenceService,
 ) -> health.aio.HealthServicer:
     """Both protocols, health and reflection."""
-    session_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
-    grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
+    for service, descriptor in zip((sessions, inference), DESCRIPTORS, strict=True):
+        add_to_server(service, descriptor, server)
     if front is not None:
         front.add_methods([*sessions.unary(), *inference.unary()])
     status = health.aio.HealthServicer()

@@ -46,6 +46,8 @@ def for_caller(begin: Callable[[Any, Any, Respond, Caller], Cancel]) -> Any:
     async def method(service: Any, request: Any, context: Any) -> Any:
         waiting = _Waiting()
         try:
+            if isinstance(request, Exception):  # there is no message: server.rpc.registration
+                raise request
             cancel = begin(service, request, waiting.respond, of_context(context))
             answer = waiting.answer
             if answer is None:

@@ -61,6 +61,8 @@ class Replies(Generic[M]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write_later(context))
                 while (message := await context.read()) is not grpc.aio.EOF:
+                    if isinstance(message, Exception):  # see server.rpc.registration
+                        raise Ended(message)
                     slot = await self._slot()
                     self._handling = True
                     handle(message, slot)

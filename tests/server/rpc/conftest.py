@@ -30,6 +30,7 @@ from server.engine.engine import Engine
 from server.repository.load import load
 from server.rpc.calls import begin
 from server.rpc.inference_service import InferenceService
+from server.rpc.registration import add_to_server
 from server.rpc.session_service import SessionService
 from server.serving import ServedModel, Serving, limits_of
 from server.stubs.inference import grpc_service_pb2 as oip
@@ -381,8 +382,8 @@ def _server(serving: Serving, control: ModelControl, max_open: int, shared_memor
         server.add_streams(stream_methods(sessions, inference, max_open))
         return server
     behind = grpc.aio.server()
-    pb_grpc.add_SessionServiceServicer_to_server(sessions, behind)
-    oip_grpc.add_GRPCInferenceServiceServicer_to_server(inference, behind)
+    add_to_server(sessions, pb.DESCRIPTOR.services_by_name["SessionService"], behind)
+    add_to_server(inference, oip.DESCRIPTOR.services_by_name["GRPCInferenceService"], behind)
     if TRANSPORT == "native":
         from server.native import NativeServer
 
