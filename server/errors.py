@@ -60,6 +60,10 @@ class LimitReached(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class TimeoutExpired(RequestError):
+    """The request has waited in the model's queue for longer than it may."""
+
+
 class ShuttingDown(RequestError):
     """The server takes no new sessions any more."""
 

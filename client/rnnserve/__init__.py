@@ -32,6 +32,7 @@ from rnnserve.errors import (
     StepFailed,
     StepForgotten,
     StepGap,
+    TimeoutExpired,
     Unavailable,
     Unsupported,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "StepForgotten",
     "StepGap",
     "TensorSpec",
+    "TimeoutExpired",
     "Unavailable",
     "Unsupported",
     "aio",

@@ -24,6 +24,7 @@ from rnnserve.errors import (
     StepFailed,
     StepForgotten,
     StepGap,
+    TimeoutExpired,
     Unavailable,
     Unsupported,
 )
@@ -39,6 +40,7 @@ _BY_KIND: dict[str, type[RnnserveError]] = {
         SessionClosed,
         SessionExists,
         LimitReached,
+        TimeoutExpired,
         ShuttingDown,
         StepFailed,
         StepGap,

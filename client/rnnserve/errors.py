@@ -33,6 +33,7 @@ __all__ = [
     "StepFailed",
     "StepForgotten",
     "StepGap",
+    "TimeoutExpired",
     "Unavailable",
     "Unsupported",
 ]
@@ -104,6 +105,10 @@ class LimitReached(RnnserveError):
     """Too many sessions, or too long a queue; worth another try after `retry_after_s` seconds."""
 
     retry_after_s: float = 1.0
+
+
+class TimeoutExpired(RnnserveError):
+    """The request has waited at the server for longer than the model's configuration lets it."""
 
 
 class ShuttingDown(RnnserveError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.core.phases import Phase
 
@@ -24,12 +24,14 @@ class Lanes:
     comes when nobody else waits needs none of that and waits at the door.
     """
 
+    line: type[Any] = deque  # of those who wait
+
     def __init__(self) -> None:
         self._door: tuple[Hashable, int, Session] | None = None
         self._lanes: dict[Hashable, deque[tuple[int, Session]]] = {}
         self._announced: dict[Hashable, int] = {}
         self._heads: list[tuple[int, int, Hashable]] = []  # ticket, tie-breaker, lane
-        self._parked: deque[tuple[Hashable, int, Session]] = deque()
+        self._parked: deque[tuple[int, Hashable, Session]] = self.line()
         self._tickets = count(1)
 
     def join(self, lane: Hashable, session: Session) -> None:
@@ -39,19 +41,19 @@ class Lanes:
             self._door = (lane, session.ticket, session)
             return
         self._leave_door()
-        self._lanes.setdefault(lane, deque()).append((session.ticket, session))
+        self._lanes.setdefault(lane, self.line()).append((session.ticket, session))
         if lane not in self._announced:
             self._announce(lane, session.ticket)
 
     def rejoin(self, lane: Hashable, session: Session) -> None:
         """Wait at the front of `lane`, with the ticket from before."""
         self._leave_door()
-        self._lanes.setdefault(lane, deque()).appendleft((session.ticket, session))
+        self._lanes.setdefault(lane, self.line()).appendleft((session.ticket, session))
         self._announce(lane, session.ticket)
 
     def park(self, lane: Hashable, session: Session) -> None:
         """Wait outside until there is room."""
-        self._parked.append((lane, session.ticket, session))
+        self._parked.append((session.ticket, lane, session))
 
     @property
     def parked(self) -> bool:
@@ -64,7 +66,7 @@ class Lanes:
         """
         back = []
         while self._parked:
-            lane, ticket, session = self._parked[0]
+            ticket, lane, session = self._parked[0]
             if _holds(ticket, session):
                 if session.batch_size > room:
                     break
@@ -108,7 +110,7 @@ class Lanes:
         if self._door is not None:
             lane, ticket, session = self._door
             self._door = None
-            self._lanes.setdefault(lane, deque()).append((ticket, session))
+            self._lanes.setdefault(lane, self.line()).append((ticket, session))
             self._announce(lane, ticket)
 
     def _announce(self, lane: Hashable, ticket: int) -> None:

@@ -17,6 +17,7 @@ from server.core.table import ON_HOST
 from server.errors import LimitReached
 
 if TYPE_CHECKING:
+    from server.core.queueing import Queueing
     from server.core.requests import Arrays, Request, Result
     from server.core.session import Session
 
@@ -30,7 +31,8 @@ class Limits:
     the device at a time, None for all of them; `max_chunk`: timesteps in one run, None for a model
     whose requests run whole; `max_pending…`: requests that have no answer yet, and the bytes that
     they carry; `max_remembered_bytes`: answers that are kept for whoever asks for a step again;
-    `instances`: jobs that the engine does at a time.
+    `instances`: jobs that the engine does at a time; `queueing`: how requests queue, None for first
+    come, first served.
     """
 
     max_batch_size: int
@@ -42,6 +44,7 @@ class Limits:
     max_pending_bytes: int = 2**30
     max_remembered_bytes: int = 2**28
     instances: int = 1
+    queueing: Queueing | None = None
 
     @property
     def max_pending_in_frames(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from server.core.queue_ledger import Place
     from server.core.session import Session
 
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
@@ -95,6 +96,8 @@ class Step(Request):
     is asked for; 0 says nothing. `acknowledged`: the sender has the answers up to that step's.
     `begins_with` tells a first step, beside its inputs, from another one.
     `peek`: the session stays as it is.
+    `priority`: the level where it queues, 0 for the default; `timeout_s`: how long it may wait, 0:
+    not said. Both count only where the model says how its requests queue.
     """
 
     inputs: Arrays
@@ -105,6 +108,8 @@ class Step(Request):
     acknowledged: int = 0
     begins_with: Hashable = ()
     peek: bool = False
+    priority: int = 0
+    timeout_s: float = 0.0
 
     # progress, kept by the scheduler
     position: int = 0  # timesteps that have run
@@ -114,6 +119,7 @@ class Step(Request):
     waited_s: float = 0.0  # before its first piece
     alone: bool = False  # runs without company, because a batch with it has failed
     stepped: Stepped | None = None  # committed: the answer only waits for the states
+    place: Place | None = None  # in the queue, where the model has one
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

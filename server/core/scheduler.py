@@ -31,6 +31,8 @@ from server.core.frames import Frames
 from server.core.lanes import Lanes
 from server.core.ledger import Ledger, Limits
 from server.core.phases import Event
+from server.core.queue_ledger import NEVER, QueueLedger
+from server.core.ranked_lanes import RankedLanes
 from server.core.records import Records
 from server.core.remembered import Remembered, Shelf
 from server.core.requests import (
@@ -45,7 +47,7 @@ from server.core.requests import (
 )
 from server.core.table import WAITING, Table
 from server.core.turns import EXCHANGE, Turns
-from server.errors import InternalError, RequestError, SessionClosed, StepFailed
+from server.errors import InternalError, RequestError, SessionClosed, StepFailed, TimeoutExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -64,7 +66,8 @@ class Scheduler:
     ) -> None:
         self.layout = layout
         self.limits = limits
-        self.ledger = Ledger(limits)
+        self._queue = QueueLedger(limits, limits.queueing) if limits.queueing else None
+        self.ledger: Ledger = self._queue or Ledger(limits)
         self.table = Table(limits.max_rows)
         shelf = Shelf(limits.max_remembered_bytes)
         records = Records(self.table, shelf)
@@ -73,7 +76,8 @@ class Scheduler:
         self._frames_next = False  # whose turn it is, if both wait
         self._under_way = 0  # jobs
         self._leaving = False  # whether one of them is a MoveOut
-        self._lanes = Lanes()
+        self._lanes = RankedLanes() if self._queue else Lanes()
+        self._gathers = False  # an idle engine waits for more to come
         self._turns = Turns(self.table, self.ledger, self._remembered, self._lanes, on_closed)
 
     @property
@@ -157,6 +161,8 @@ class Scheduler:
         """What to run now, to be given back to `complete` or `fail`. None if there is nothing, or
         nothing before one of the jobs under way is given back. At most `limits.instances` may be.
         """
+        if self._gathers:
+            return None
         job = None
         if not (self.ledger.short_of_rows and self._somebody_waits):
             job = self._choose()
@@ -198,6 +204,28 @@ class Scheduler:
             if job is not None:
                 return job
         return None
+
+    @property
+    def minds_the_clock(self) -> bool:
+        """Whether `look` is to be called before `next_job`, and when it says."""
+        return self._queue is not None
+
+    def look(self, now_s: float) -> float:
+        """Refuse, or put behind others, who has waited for longer than the model's queue allows.
+        When to look again, should nothing else give cause to: infinity for never.
+        """
+        assert self._queue is not None
+        while (place := self._queue.overdue(now_s)) is not None:
+            assert place.waits is not None
+            session, step = place.waits
+            if self._queue.delays(place):
+                place.late = True
+                self._turns.put_behind(session, step)
+            else:
+                self._turns.refuse(session, step, TimeoutExpired("Request timeout expired"))
+        gathers_until_s = self._queue.gathers_until_s()
+        self._gathers = gathers_until_s > now_s
+        return min(self._queue.next_deadline_s(), gathers_until_s if self._gathers else NEVER)
 
     def complete(self, job: Job, arrays: Arrays, now_s: float) -> None:
         """The engine did `job`; `arrays` are a batch's outputs, or the states that were read."""

@@ -57,8 +57,9 @@ class Turns:
         may_follow_end = isinstance(request, Close) or (isinstance(request, Step) and request.index)
         if session.closed if may_follow_end else session.ending:
             raise SessionClosed(f"session {session.id!r} is closed")
+        request.arrived_s = now_s
         self._ledger.owe(session, request)
-        request.arrived_s = session.last_used_s = now_s
+        session.last_used_s = now_s
         if session.pending is None:
             session.pending = deque()
         session.pending.append(request)
@@ -86,6 +87,23 @@ class Turns:
         elif not is_first or session.phase is Phase.FRAMED:
             session.pending.remove(request)
             self._ledger.answer(request, SessionClosed("cancelled"))
+
+    def refuse(self, session: Session, step: Step, error: RequestError) -> None:
+        """`step`, which has not begun, is answered with the error, and the session is as it was."""
+        assert session.pending
+        if session.pending[0] is step and session.phase is Phase.QUEUED:
+            session.apply(Event.WITHDRAW)
+            return self._end_first(session, error)
+        session.pending.remove(step)
+        self._ledger.answer(step, error)
+        if step.start:
+            self.close(session)
+
+    def put_behind(self, session: Session, step: Step) -> None:
+        """`step`, which has not begun, has got a new rank."""
+        if session.first is step and session.phase is Phase.QUEUED:
+            session.apply(Event.WITHDRAW)
+            self.wait(session)
 
     def close(self, session: Session) -> None:
         """End the session now. What waits is answered with SessionClosed; what runs is finished."""

@@ -102,8 +102,8 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
             continue
         elif name.startswith(RESERVED_PREFIX):
             raise InvalidRequest(
-                f"parameter keys starting with '{RESERVED_PREFIX}' are reserved for Triton usage and "
-                f"should not be specified, got '{name}'"
+                f"parameter keys starting with '{RESERVED_PREFIX}' are reserved for Triton usage "
+                f"and should not be specified, got '{name}'"
             )
         elif name.startswith(OWN_PREFIX):
             raise Unsupported(f"request parameter '{name}' is not offered by this server")

@@ -23,6 +23,7 @@ STATUS: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.RegionExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TimeoutExpired: grpc.StatusCode.UNAVAILABLE,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     errors.StepGap: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StepForgotten: grpc.StatusCode.OUT_OF_RANGE,

@@ -207,9 +207,9 @@ def _same(
     size: int,
     what: str,
 ) -> None:
-    """Raises InvalidRequest where others have said (0: nobody has) that it is `known`, not `size`."""
+    """Raises InvalidRequest where others have said that it is `known` (0: nobody has), not `size`."""
     if known and size != known:
         raise InvalidRequest(
-            f"input '{name}' {what} does not match other inputs for '{model.spec.name}': the inputs "
-            f"of a request must have the same {what}, got {seen}"
+            f"input '{name}' {what} does not match other inputs for '{model.spec.name}': the "
+            f"inputs of a request must have the same {what}, got {seen}"
         )

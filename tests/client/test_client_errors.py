@@ -22,6 +22,7 @@ KINDS = {
     "SessionClosed": grpc.StatusCode.FAILED_PRECONDITION,
     "SessionExists": grpc.StatusCode.ALREADY_EXISTS,
     "LimitReached": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "TimeoutExpired": grpc.StatusCode.UNAVAILABLE,
     "ShuttingDown": grpc.StatusCode.UNAVAILABLE,
     "StepFailed": grpc.StatusCode.INVALID_ARGUMENT,
     "StepGap": grpc.StatusCode.FAILED_PRECONDITION,

@@ -165,6 +165,8 @@ class Core:
     def begin(self) -> Job | None:
         """Take the next job, which then is under way."""
         assert not self.is_busy
+        if self.scheduler.minds_the_clock:
+            self.scheduler.look(self.now_s)
         while (job := self.scheduler.next_job()) is None and self.collect():
             pass  # an answer may have brought forth new work
         if job is not None:

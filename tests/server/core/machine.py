@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from server.core.batch import Batch, MoveOut, ReadRows, WriteRows
 from server.core.phases import Phase
+from server.core.queueing import Queueing, QueuePolicy
 from server.core.requests import Step
 from server.errors import LimitReached, SessionClosed, StepFailed
 from tests.server.core.asked import Asked
@@ -37,6 +38,8 @@ RARELY = st.sampled_from([False] * 15 + [True])
 VALUES = st.lists(st.integers(0, 3), min_size=1, max_size=8)
 WHICH = st.integers(0, 2)  # of the jobs under way
 SPOILED = st.sampled_from([False] * 9 + [True])
+REFUSING = Queueing(2, 2, QueuePolicy(timeout_s=10, may_be_lowered=True))
+DELAYING = Queueing(3, 1, QueuePolicy(timeout_s=10, delays=True), {3: QueuePolicy(timeout_s=5)})
 
 
 class Machine(RuleBasedStateMachine):
@@ -47,6 +50,7 @@ class Machine(RuleBasedStateMachine):
         max_resident_rows=st.sampled_from([None, 1, 1]),
         max_remembered_bytes=st.sampled_from([2**28, 2**28, 3000]),
         max_pending_bytes=st.sampled_from([2**30, 2**30, LITTLE]),
+        queueing=st.sampled_from([None, None, REFUSING, DELAYING]),
         batch_sizes=st.lists(st.integers(1, 2), min_size=2, max_size=6),
         instances=st.integers(1, 3),
     )

@@ -32,6 +32,8 @@ OPTIONS = st.fixed_dictionaries(
         "end": RARELY,
         "shapes": st.sampled_from(["red", "red", "blue"]),
         "acknowledged": st.sampled_from([0, 0, 0, 1, 2, 5]),
+        "priority": st.integers(0, 3),
+        "timeout_s": st.sampled_from([0.0, 0.0, 4.0]),
     }
 )
 

@@ -17,6 +17,7 @@ from server.errors import (
     StepFailed,
     StepForgotten,
     StepGap,
+    TimeoutExpired,
 )
 from tests.server.core.asked import Asked, Outcome
 from tests.server.core.fake_engine import INITIAL, alone
@@ -65,7 +66,7 @@ class Client:
             if asked.waits(self.session):
                 return
             self.asked.popleft()
-            self._settle(asked, asked.result(core))
+            self._settle(asked, asked.result(core), core)
 
     def check(self, core: Core) -> None:
         if not self.session.closed:
@@ -117,12 +118,12 @@ class Client:
 
     # ---- what was answered ----------------------------------------------------------------------
 
-    def _settle(self, asked: Asked, result: Any) -> None:
+    def _settle(self, asked: Asked, result: Any, core: Core) -> None:
         assert result is not None or asked.cancelled, "no answer"
         if asked.ran and asked.outcome is not None:
             self._check_own(asked, result)
         elif isinstance(result, RequestError):
-            self._check_error(asked, result)
+            self._check_error(asked, result, core)
         elif isinstance(result, Stepped):
             known = next((each for each in self._known(asked) if isinstance(each, Outcome)), None)
             assert known is not None, "answered, but by nobody"
@@ -144,7 +145,9 @@ class Client:
             asked.outcome.with_states &= not asked.unread
             self.history[asked.index] = asked.outcome
 
-    def _check_error(self, asked: Asked, error: RequestError) -> None:
+    def _check_error(self, asked: Asked, error: RequestError, core: Core) -> None:
+        if isinstance(error, TimeoutExpired):
+            return self._check_time(asked, core)
         over = self.session.closed or (asked.frame is not None and asked.frame.cancelled)
         if over and isinstance(error, SessionClosed | StepForgotten):
             return
@@ -156,6 +159,15 @@ class Client:
             assert not isinstance(error, StepGap) or error.expected_step == self.step + 1
         else:
             raise AssertionError(f"it failed for no reason: {error}")
+
+    def _check_time(self, asked: Asked, core: Core) -> None:
+        """It was refused because it has waited too long, and not begun."""
+        queueing, step = core.limits.queueing, asked.request or asked.frame
+        policy = queueing.policy_of(queueing.level_of(getattr(step, "priority", 0)))
+        assert not policy.delays
+        timeout_s = policy.timeout_of(getattr(step, "timeout_s", 0.0))
+        assert core.now_s > step.arrived_s + timeout_s
+        assert asked.request is None or asked.request.position == 0
 
     def _known(self, asked: Asked) -> Iterable[Any]:
         """What may come instead of running it: a remembered outcome or types of errors."""

@@ -239,7 +239,8 @@ async def test_of_the_wrong_type(rig: Any, kind: Any) -> None:
     call = rig.inference.ModelInfer(asked)
     error = await rig.refused(call, Code.INVALID_ARGUMENT, "InvalidRequest")
     assert error.details().startswith(
-        "invalid value type for 'rnnserve_step' parameter, expected int64_param or uint64_param, got"
+        "invalid value type for 'rnnserve_step' parameter, expected int64_param or uint64_param, "
+        "got"
     )
     assert len(rig.serving.sessions) == 0
 

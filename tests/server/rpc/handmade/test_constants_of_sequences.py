@@ -55,8 +55,8 @@ async def test_a_start_without_them_is_refused(rig: Any) -> None:
     await infer(rig, {"x": X, "gain": ONE}, start=True)
     error = await rig.refused(infer(rig, {"x": X}, start=True), INVALID)
     assert error.details() == (
-        "expected number of inputs between 2 and 3 but got 1 inputs for model 'decoder'. Got input(s) "
-        "['x'], but missing required input(s) ['gain']. Please provide all required input(s)."
+        "expected number of inputs between 2 and 3 but got 1 inputs for model 'decoder'. Got "
+        "input(s) ['x'], but missing required input(s) ['gain']. Please provide all required input(s)."
     )
     assert (await infer(rig, {"x": X}) == expected(X, 1, expected(X, 1))).all()
 
