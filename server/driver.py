@@ -5,9 +5,11 @@ threads of its own (ONNX Runtime releases the GIL), as many as there are instanc
 that many jobs are under way at a time, which end in any order. While its runs are shorter than
 handing them over and back would take, it works on the event loop's thread, one job at a time.
 
-There is no timer. Whatever arrives while a job runs shares the next batch, and so does whatever
-arrives in one turn of the event loop; only a request that comes alone, as the one before it did, is
-run on the spot, because nobody would join it.
+There is no timer, but for a model that says how its requests queue: one, for the next moment at
+which somebody has waited too long, or an idle engine long enough for others. Whatever arrives while
+a job runs shares the next batch, and so does whatever arrives in one turn of the event loop; only a
+request that comes alone, as the one before it did, is run on the spot, because nobody would join
+it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import structlog
 
 from server.core.batch import Batch, MoveOut, ReadRows
 from server.core.frame import Frame, FrameRun
+from server.core.queue_ledger import NEVER
 from server.core.requests import Step, Stepped, tell_nobody
 from server.errors import InternalError, RequestError
 from server.statistics import RunTimes, Statistics
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HANDOVER_S = 0.0003  # runs longer than this are worth a thread of their own
+TICK_S = 0.001  # event loops' timers are no finer
 SMOOTHING = 0.2  # weight of the latest run in the average
 
 
@@ -99,6 +103,9 @@ class Driver:
         self._answered: list[tuple[Request, Result]] = []
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._minds_the_clock = scheduler.minds_the_clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_at_s = NEVER  # when the timer rings
         self._own_thread = own_thread
         self._run_s = HANDOVER_S  # a moving average
         self._threads = [
@@ -122,8 +129,14 @@ class Driver:
             self._idle_waiters.append(waiter)
             await waiter
 
+    def look(self) -> None:
+        """Look now, and not at the end of this turn of the event loop."""
+        self._turn()
+
     def stop(self) -> None:
         """Let the threads end after the jobs they are at, and the engine go. May be said twice."""
+        if self._timer is not None:
+            self._timer.cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -148,17 +161,22 @@ class Driver:
 
     def _turn(self) -> None:
         if self._busy >= self._instances:
+            if self._minds_the_clock:
+                self._look_at_the_clock()
+                self._deliver()
             return
         if self._uncounted or self._answered:
             self._count()
         self._deliver()
-        if not self._begin():
+        if not self._begin() or self._minds_the_clock:
             self._deliver()  # looking for jobs may have answered some
 
     def _begin(self) -> bool:
         """Let every instance that is free do a job, as far as there are some; or, on the event
         loop's thread, one, which then is done and answered: whether that was so.
         """
+        if self._minds_the_clock:
+            self._look_at_the_clock()
         if not self.scheduler.pending or (job := self.scheduler.next_job()) is None:
             return False
         if not self._hands_over:
@@ -170,6 +188,22 @@ class Driver:
             self._jobs.put(job)
             job = self.scheduler.next_job() if self._busy < self._instances else None
         return False
+
+    def _look_at_the_clock(self) -> None:
+        """Let the scheduler see to those who have waited too long, and look again when it says."""
+        now_s = time.monotonic()
+        at_s = self.scheduler.look(now_s)
+        if at_s == self._look_at_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look_at_s, self._timer = at_s, None
+        if at_s < NEVER:
+            self._timer = self._loop.call_later(max(at_s - now_s, TICK_S), self._ring)
+
+    def _ring(self) -> None:
+        self._look_at_s, self._timer = NEVER, None
+        self._turn()
 
     @property
     def _hands_over(self) -> bool:

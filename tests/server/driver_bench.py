@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from server.core.queueing import Queueing
     from server.core.requests import Request, Result
 
 LIMITS = Limits(max_batch_size=8, max_rows=32, max_chunk=4)
@@ -72,8 +73,9 @@ class Bench:
         own_thread: bool | None = True,
         instances: int = 1,
         make_engine: type[SumEngine] = SumEngine,
+        queueing: Queueing | None = None,
     ) -> None:
-        limits = replace(LIMITS, instances=instances)
+        limits = replace(LIMITS, instances=instances, queueing=queueing)
         self.engine = make_engine(limits)
         self.statistics = Statistics()
         self.scheduler = Scheduler(Layout({"x": 1}, {"y": 1}), limits)

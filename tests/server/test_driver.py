@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from server import driver
+from server.core.queueing import Queueing, QueuePolicy
 from server.core.requests import Close, Done, Read, States, Step, Stepped, Write
-from server.errors import InternalError, RequestError, StepFailed
+from server.errors import InternalError, RequestError, StepFailed, TimeoutExpired
 from tests.server.driver_bench import LOOPS, OWN
 
 if TYPE_CHECKING:
@@ -334,6 +335,75 @@ async def test_a_closed_sessions_waiting_steps_count_as_failed(
     assert isinstance(done, Stepped)
     assert isinstance(closed, RequestError)
     assert (bench.statistics.success.count, bench.statistics.fail.count) == (1, 1)
+
+
+IMPATIENT = Queueing(default_policy=QueuePolicy(timeout_s=0.02))
+
+
+async def test_who_waits_too_long_is_told_while_the_engine_runs_something_else(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(queueing=IMPATIENT)
+    bench.engine.gate.clear()
+    running = bench.step(bench.session(), 1)
+    await bench.entered()
+    late = await asyncio.wait_for(bench.step(bench.session(), 2), 5)
+    assert isinstance(late, TimeoutExpired)
+    assert not running.done()
+    bench.engine.gate.set()
+    assert isinstance(await running, Stepped)
+    await bench.settle()
+    assert (bench.statistics.fail.count, bench.statistics.success.count) == (1, 1)
+    assert bench.statistics.queue.count == 1
+    assert bench.statistics.fail.ns >= 20_000_000
+
+
+async def test_who_waits_too_long_for_a_run_on_the_loop_is_told_when_it_is_done(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(own_thread=False, queueing=IMPATIENT)
+    bench.engine.seconds = 0.05
+    bench.step(bench.session(), 0)  # on the spot, because it comes alone
+    first, second = (bench.step(bench.session(), value, shapes=value) for value in (1, 2))
+    assert isinstance(await first, Stepped)
+    assert isinstance(await second, TimeoutExpired)
+    assert len(bench.engine.runs) == 2
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_an_idle_engine_waits_for_company_as_long_as_it_is_told_to(
+    make_bench: Callable[..., Bench], own_thread: bool
+) -> None:
+    bench = make_bench(own_thread, queueing=Queueing(window_s=0.05, enough=4))
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    first = bench.step(bench.session(), 1)
+    await asyncio.sleep(0.005)
+    assert not bench.engine.runs
+    second = bench.step(bench.session(), 2)
+    await asyncio.gather(first, second)
+    assert loop.time() - start_s >= 0.05
+    assert [size for size, _ in bench.engine.runs] == [2]
+
+
+async def test_it_does_not_wait_once_there_are_enough(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(queueing=Queueing(window_s=60, enough=3))
+    first = bench.step(bench.session(), 1)
+    await asyncio.sleep(0.005)
+    assert not bench.engine.runs
+    await asyncio.wait_for(asyncio.gather(first, bench.step(bench.session(batch_size=2), 2)), 5)
+    assert [size for size, _ in bench.engine.runs] == [3]
+
+
+async def test_nothing_rings_where_nobody_waits_against_the_clock(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(queueing=IMPATIENT)
+    for value in range(5):
+        await bench.step(bench.session(), value)
+    await bench.settle()
+    assert bench.driver._timer is None
+    assert bench.driver._look_at_s == float("inf")
 
 
 async def test_outputs_without_a_row_for_everybody_are_given_to_nobody_else(

@@ -56,7 +56,8 @@ async def test_a_start_without_them_is_refused(rig: Any) -> None:
     error = await rig.refused(infer(rig, {"x": X}, start=True), INVALID)
     assert error.details() == (
         "expected number of inputs between 2 and 3 but got 1 inputs for model 'decoder'. Got "
-        "input(s) ['x'], but missing required input(s) ['gain']. Please provide all required input(s)."
+        "input(s) ['x'], but missing required input(s) ['gain']. Please provide all required "
+        "input(s)."
     )
     assert (await infer(rig, {"x": X}) == expected(X, 1, expected(X, 1))).all()
 
