@@ -207,7 +207,7 @@ def _same(
     size: int,
     what: str,
 ) -> None:
-    """Raises InvalidRequest where others have said that it is `known`, not `size`; 0: nobody has."""
+    """Raises InvalidRequest where others have said it is `known`, not `size`. 0: nobody has."""
     if known and size != known:
         raise InvalidRequest(
             f"input '{name}' {what} does not match other inputs for '{model.spec.name}': the "

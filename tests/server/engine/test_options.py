@@ -92,7 +92,7 @@ def test_what_a_model_gets_that_says_nothing(start: Any) -> None:
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert (options.enable_cpu_mem_arena, options.enable_mem_pattern) == (True, False)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    assert engine._run_options is None
+    assert engine._free[0]._options is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_session_entries_go_before_ours(start: Any, capfd: pytest.CaptureFixture
 def test_memory_goes_back_after_every_run(start: Any) -> None:
     """Of the device that the model runs on: ONNX Runtime fails a run that names another one."""
     engine = start(parameters({SHRINK: "gpu:0;cpu:0"}))
-    assert engine._run_options.get_run_config_entry(SHRINK) == "cpu:0"
+    assert engine._free[0]._options.get_run_config_entry(SHRINK) == "cpu:0"
     frames = np.ones((1, 2, 3), np.float32)
     engine.run({"frames": frames}, np.array([0]), np.array([1]))
     both, gpu = RunOptions(shrinks=("cpu", "gpu")), RunOptions(shrinks=("gpu",))
