@@ -29,7 +29,9 @@ SESSIONS, STEPS = 60, 20  # the device has room for 48
 
 @pytest.fixture
 def repository(make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str) -> Path:
-    config = f"{mixed_config}\ninstance_group [ {{ count: 2 }}, {{ kind: KIND_CPU }} ]\n"
+    config = (
+        f"{mixed_config}\ninstance_group [ {{ count: 2 kind: KIND_CPU }}, {{ kind: KIND_CPU }} ]\n"
+    )
     return make_model("mixed", config, mixed_model).parent
 
 

@@ -287,7 +287,7 @@ def test_branches_at_the_same_time_read_and_write_only_their_rows(make_model: Ma
         free = np.setdiff1d(np.arange(1, ROWS), rows)
         write = rng.choice(free, size, replace=False)
         x = rng.normal(size=(size, 64)).astype(np.float32)
-        place = rng.integers(0, 3, size)
+        place = rng.integers(0, 3, (size, 1))
         if step % 5 == 4:
             place[-1] = 3
             before = parallel.read(everything)

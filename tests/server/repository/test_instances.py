@@ -51,4 +51,4 @@ def test_a_model_knows_its_count_and_its_configuration_says_what_was_said(
     [spec] = load(make_model("lstm", lstm_config + text, lstm_model()))
     assert spec.instances == 3
     groups = [(group.name, group.count) for group in spec.config.instance_group]
-    assert groups == [("a", 2), ("", 0)]
+    assert groups == [("a", 2), ("lstm_1", 1)]
