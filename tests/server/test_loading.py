@@ -61,7 +61,7 @@ def step(session: Session, x: list[int], place: int) -> asyncio.Future[Any]:
 
 async def test_the_instances_of_a_configuration_serve(model: ServedModel) -> None:
     assert model.scheduler.limits.instances == model.driver.engine.instances == 3  # type: ignore[attr-defined]
-    assert [group.count for group in model.spec.config.instance_group] == [2, 0]
+    assert [group.count for group in model.spec.config.instance_group] == [2, 1]
 
 
 async def test_sessions_on_three_instances_are_as_if_each_were_alone(

@@ -478,7 +478,7 @@ async def serve(repository: Repository) -> AsyncIterator[Any]:
         serving = Serving(LIMITS.max_sessions)
         control = ModelControl(config, serving)
         await control.start()
-        server = _server(serving, control, LIMITS.max_pending_per_session)
+        server = _server(serving, control, LIMITS.max_pending_per_session, "local")
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         serving.started = True

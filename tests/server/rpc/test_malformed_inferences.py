@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fuzz import inference, messages, mutation
 from fuzz.reference import Key, Reference
-from server.errors import RequestError
+from server.errors import NotAllowed, RequestError
 from server.rpc.inference import Inference
 from server.rpc.status import code_of
 from server.stubs.inference import grpc_service_pb2 as oip
@@ -140,11 +140,16 @@ def right_ones(rig: Any) -> list[oip.ModelInferRequest]:
     ]
 
 
+def no_regions() -> Any:
+    """Of a caller who may use no shared memory."""
+    raise NotAllowed("not here")
+
+
 def read(rig: Any, request: oip.ModelInferRequest) -> bool:
     """Whether the server takes the request; else it says clearly why not."""
     refused: RequestError | None = None
     try:
-        Inference(rig.serving, request)
+        Inference(rig.serving, request, "", no_regions)
     except RequestError as error:
         refused = error
     assert refused is None or (code_of(refused) in CLEAR and str(refused)), (refused, request)
