@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +156,9 @@ def test_memory_goes_back_after_every_run(start: Any) -> None:
 Walk = list[dict[str, "NDArray[Any]"]]
 
 
-def walk(engine: Engine, steps: int = 40) -> Walk:
+def walk(engine: Engine, steps: int = 40, beside: int = 0) -> Walk:
     """Outputs and states of sessions that run in turn, together and in ever other rows: the same
-    for every engine of a model.
+    for every engine of a model. With `beside` the rows are none of those of a walk with less.
     """
     spec, rng = engine.spec, np.random.default_rng(0)
     batched = spec.max_batch_size > 0
@@ -165,8 +166,8 @@ def walk(engine: Engine, steps: int = 40) -> Walk:
     for _ in range(steps):
         size = int(rng.integers(1, 7)) if batched else 1
         group = rng.choice(6, size, replace=False)
-        free = np.setdiff1d(np.arange(1, ROWS), rows)
-        write = rng.choice(free, size, replace=False)
+        free = np.setdiff1d(np.arange(1, ROWS), rows % ROWS)
+        write = rng.choice(free, size, replace=False) + beside * ROWS
         inputs = {tensor.name: random_input(rng, spec, tensor, size) for tensor in spec.fed}
         outputs = engine.run(inputs, rows[group], write)
         rows[group] = write
@@ -224,6 +225,21 @@ def test_real_models_give_the_same_bits(
 
 
 @pytest.mark.parametrize("name", REAL)
+def test_instances_run_at_the_same_time_whatever_the_options(
+    tmp_path: Path, usual: dict[str, Walk], name: str
+) -> None:
+    texts = {**PARALLEL, "enable_mem_pattern": "1", SHRINK: "cpu:0"}
+    [spec] = load(entry(tmp_path, name, parameters(texts)))
+    engine = Engine(spec, provider="cpu", rows=3 * ROWS, instances=3)
+    with ThreadPoolExecutor(3) as threads:
+        walks = list(threads.map(lambda beside: walk(engine, beside=beside), range(3)))
+    for ours in walks:
+        for mine, theirs in zip(ours, usual[name], strict=True):
+            for tensor, values in theirs.items():
+                np.testing.assert_array_equal(mine[tensor], values, tensor)
+
+
+@pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize(
     "more",
     [
@@ -248,8 +264,12 @@ def wide(count: int) -> onnx.ModelProto:
     last one.
     """
     node, rng, size = helper.make_node, np.random.default_rng(1), 64
-    stored = {"table": np.zeros((3, size), np.float32)}
-    nodes = [node("Gather", ["table", "place"], ["offset"])]
+    stored: dict[str, NDArray[Any]] = {"table": np.zeros((3, size), np.float32)}
+    stored["middle"] = np.array([1])
+    nodes = [
+        node("Gather", ["table", "place"], ["places"]),
+        node("Squeeze", ["places", "middle"], ["offset"]),
+    ]
     for number in range(count):
         last = f"s{number}"
         for step in range(1 + 5 * (number % 3)):
@@ -263,7 +283,7 @@ def wide(count: int) -> onnx.ModelProto:
     value, row = helper.make_tensor_value_info, ["batch", size]
     before = [value(f"s{number}", TensorProto.FLOAT, row) for number in range(count)]
     after = [value(f"n{number}", TensorProto.FLOAT, row) for number in range(count)]
-    inputs = [value("x", TensorProto.FLOAT, row), value("place", TensorProto.INT64, ["batch"])]
+    inputs = [value("x", TensorProto.FLOAT, row), value("place", TensorProto.INT64, ["batch", 1])]
     graph = helper.make_graph(
         nodes,
         "wide",

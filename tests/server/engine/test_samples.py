@@ -233,6 +233,19 @@ def test_a_model_without_a_batch_axis(make_model: MakeModel, affine_model: onnx.
     np.testing.assert_array_equal(run[2]["y"], 2 * x + 1)
 
 
+def test_dims_are_those_of_requests_where_the_graph_has_others(
+    make_model: MakeModel, affine_model: onnx.ModelProto
+) -> None:
+    text = """max_batch_size: 4
+        input { name: "x" data_type: TYPE_FP32 dims: [ 2, 1 ] reshape { shape: [ 2 ] } }
+        model_warmup { name: "w" batch_size: 3 inputs { key: "x" value {
+          data_type: TYPE_FP32 dims: [ 2, 1 ] random_data: true } } }"""
+    [spec] = load(make_model("affine", text, affine_model))
+    inputs, _, outputs = Recorded(spec, provider="cpu", rows=1).__dict__["runs"][-1]
+    assert inputs["x"].shape == (3, 2, 1)
+    np.testing.assert_array_equal(outputs["y"], 2 * inputs["x"][..., 0] + 1)
+
+
 def test_a_sample_that_fails_refuses_the_model(
     make_model: MakeModel, mixed_model: onnx.ModelProto, mixed_config: str
 ) -> None:
