@@ -17,6 +17,7 @@ from server.errors import InvalidRequest, RequestError
 from server.repository import parameters
 from server.repository.config import parse
 from server.repository.fields import check_fields
+from server.repository.options import run_options
 from server.repository.parameters import read_parameters
 from server.repository.problem import Problem
 from server.rpc.status import STATUS
@@ -65,6 +66,19 @@ def test_every_open_inference_call() -> None:
 def test_every_key_of_the_configuration() -> None:
     table = {names(cells[0])[0] for cells in rows(section("Model repository"))}
     assert table == set(parameters.KEYS)
+
+
+def test_every_parameter_for_onnx_runtime_is_read() -> None:
+    """Each of them refuses a value that means nothing."""
+    table = [
+        n for cells in rows(section("How ONNX Runtime runs the model")) for n in names(cells[0])
+    ]
+    keys = [name for name in table if not name.startswith(("optimization.", "instance_group."))]
+    assert len(keys) == 10
+    for key in keys:
+        text = f'parameters {{ key: "{key}" value {{ string_value: "nothing" }} }}'
+        with pytest.raises(Problem, match=f"^parameters: {key}: 'nothing'; expected"):
+            run_options(parse(text, "docs/protocol.md"))
 
 
 def test_the_configuration_shown_is_accepted() -> None:
