@@ -35,6 +35,12 @@ READ = frozenset(
         "output.dims",
         "output.reshape",
         "output.label_filename",
+        "dynamic_batching.preferred_batch_size",
+        "dynamic_batching.max_queue_delay_microseconds",
+        "dynamic_batching.priority_levels",
+        "dynamic_batching.default_priority_level",
+        "dynamic_batching.default_queue_policy",
+        "dynamic_batching.priority_queue_policy",
         "instance_group.count",
         "instance_group.kind",
         "instance_group.gpus",
@@ -65,7 +71,7 @@ READ = frozenset(
 
 # They tune another server, describe, or report; no result depends on them.
 WITHOUT_EFFECT = {
-    "dynamic_batching": "requests share a batch whenever the engine is busy, without a delay",
+    "dynamic_batching.preserve_ordering": "streams are in order always, and calls have none",
     "sequence_batching.direct": "rows are gathered at every step: both strategies come to the same",
     "sequence_batching.oldest": "as direct",
     "sequence_batching.state.use_same_buffer_for_input_output": "where states live is ours to say",

@@ -35,6 +35,7 @@ from server.repository.options import run_options
 from server.repository.parameters import check_axes, check_names, read_parameters
 from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
+from server.repository.queueing import check_queueing
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
 from server.repository.warmup import warmup_samples, warmup_shapes
@@ -161,6 +162,7 @@ def _spec(
         controls=controls,
     )
     check_batch(spec)
+    check_queueing(config)
     return replace(
         spec,
         warmup=warmup_shapes(config, spec),
