@@ -11,12 +11,13 @@ from server.catalogue import Catalogue
 from server.core.batch import Layout
 from server.core.controls import Control
 from server.core.ledger import Limits
-from server.core.requests import Close
+from server.core.requests import Close, Step
 from server.core.scheduler import Scheduler
 from server.core.session import Session
 from server.core.sessions import Sessions
 from server.driver import Driver
-from server.errors import InvalidRequest, RequestError, ShuttingDown
+from server.errors import InvalidRequest, LimitReached, RequestError, ShuttingDown
+from server.queueing import queueing_of
 from server.shared_memory import Regions
 from server.statistics import Statistics
 from server.trace_settings import TraceSettings
@@ -46,6 +47,7 @@ def limits_of(spec: ModelSpec, config: LimitsConfig) -> Limits:
         max_pending_bytes=config.max_pending_bytes,
         max_remembered_bytes=config.max_remembered_bytes,
         instances=spec.instances,
+        queueing=queueing_of(spec),
     )
 
 
@@ -124,12 +126,30 @@ class ServedModel:
     def submit(self, session: Session, request: Request) -> None:
         try:
             self.scheduler.submit(session, request, time.monotonic())
+        except LimitReached as error:
+            self._submit_again(session, request, error)
         except RequestError:
-            if request.start and not session.closed:
-                self.scheduler.close(session)
+            self._turn_away(session, request)
             raise
         finally:
             self.driver.wake()
+
+    def _submit_again(self, session: Session, request: Request, error: LimitReached) -> None:
+        """A model's queue is not full as long as the engine has time for some of it."""
+        try:
+            if not self.scheduler.minds_the_clock:
+                raise error
+            self.driver.look()
+            self.scheduler.submit(session, request, time.monotonic())
+        except RequestError:
+            self._turn_away(session, request)
+            if isinstance(request, Step):
+                self.statistics.failed(0)
+            raise
+
+    def _turn_away(self, session: Session, request: Request) -> None:
+        if request.start and not session.closed:
+            self.scheduler.close(session)
 
     def hold(self, session: Session, request: Read) -> None:
         """Queue a request that is not for this engine: whatever the session is asked afterwards

@@ -43,10 +43,11 @@ MAY_IMPORT = {
     "server.config": {"server.errors", "pydantic", "pydantic_settings"},
     "server.trace_settings": {"server.errors", "structlog"},
     "server.catalogue": {"server.errors", "server.serving"},
+    "server.queueing": {"server.core.queueing", "server.repository.spec"},
     "server.serving": {
         *("server.errors", "server.core", "server.driver", "server.config", "server.catalogue"),
         *("server.repository.spec", "server.shared_memory", "server.statistics"),
-        "server.trace_settings",
+        *("server.queueing", "server.trace_settings"),
     },
     "server.overrides": {
         *("server.errors", "server.repository.scan", "server.stubs", "google.protobuf"),

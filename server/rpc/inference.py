@@ -64,6 +64,8 @@ class Inference:
             index=self._sequence.step,
             begins_with=sequences.beginning(self._sequence, self._constants),
         )
+        if (wish := self._sequence.wish) is not None:
+            self.step.priority, self.step.timeout_s = wish
         if self._sequence.step:
             self._look_for_the_same(homes)
         if self._sequence.start and self.known is None:

@@ -36,6 +36,7 @@ EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
+    "schedule_policy",
     "parameters",
     "trace",
     "logging",

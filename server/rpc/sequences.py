@@ -5,7 +5,7 @@ it begins with the states of another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from server.serving import ServedModel, Serving
     from server.stubs.inference.grpc_service_pb2 import InferParameter
 
-# The first asks for what only decoupled models do; the others ask a queue for favours that it owes
-# nobody: other servers ignore them, too, unless the model's queue is configured to listen.
-IGNORED = {"triton_enable_empty_final_response", "priority", "timeout"}
+IGNORED = {"triton_enable_empty_final_response"}  # asks for what only decoupled models do
 RESERVED_PREFIX = "triton_"
 OWN_PREFIX = "rnnserve_"  # whoever sends another name means it for a model that reads it
 STATES_OF = "rnnserve_states_of"
@@ -33,6 +31,13 @@ STEP = "rnnserve_step"
 MAX_ID_BYTES = 256
 MAX_DIGITS = 20  # of an id that may be a number of 64 bits
 SCOPE_BYTES, SHOWN_OF_SCOPE = 16, 8
+
+
+class Wish(NamedTuple):
+    """What a request asks of the model's queue, if that is configured to listen: 0 for nothing."""
+
+    priority: int = 0
+    timeout_s: float = 0.0
 
 
 class SequenceId(NamedTuple):
@@ -64,6 +69,7 @@ class Sequence:
     states_of: str = ""
     step: int = 0
     scope: str = ""
+    wish: Wish | None = None
 
     def key(self, model: ServedModel) -> SequenceId:
         return SequenceId(model.spec.name, model.spec.version, self.id, self.scope)
@@ -86,6 +92,7 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
     id: int | str = 0
     states_of = ""
     step = 0
+    wish: Wish | None = None
     flags = {"sequence_start": False, "sequence_end": False}
     for name, parameter in parameters.items():
         if name == "sequence_id":
@@ -98,6 +105,10 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
             states_of = _value(name, parameter, "string_param")
         elif name == STEP:
             step = _value(name, parameter, "int64_param", "uint64_param")
+        elif name == "priority":
+            wish = (wish or Wish())._replace(priority=_natural(name, parameter))
+        elif name == "timeout":
+            wish = (wish or Wish())._replace(timeout_s=_natural(name, parameter) / 1e6)
         elif name in IGNORED:
             continue
         elif name.startswith(RESERVED_PREFIX):
@@ -115,7 +126,7 @@ def sequence_of(parameters: Mapping[str, InferParameter], scope: str = "") -> Se
             f"sequence_start, got {step}"
         )
     start, end = flags["sequence_start"], flags["sequence_end"]
-    return Sequence(id, start, end, states_of, step, scope)
+    return Sequence(id, start, end, states_of, step, scope, wish)
 
 
 def with_model(sequence: Sequence, model: ServedModel) -> Sequence:
@@ -126,7 +137,7 @@ def with_model(sequence: Sequence, model: ServedModel) -> Sequence:
         return sequence
     if sequence.states_of:
         raise InvalidRequest(f"model '{model.spec.name}' has no states: '{STATES_OF}' is wrong")
-    return WHOLE
+    return WHOLE if sequence.wish is None else replace(WHOLE, wish=sequence.wish)
 
 
 def find_session(
@@ -269,6 +280,13 @@ def check_constants(
 def _hint(serving: Serving, key: SequenceId) -> str:
     why = serving.sessions.why_gone(key)
     return f"; it {why}" if why else ""
+
+
+def _natural(name: str, parameter: InferParameter) -> int:
+    value: int = _value(name, parameter, "int64_param", "uint64_param")
+    if value < 0:
+        raise InvalidRequest(f"request parameter '{name}' must be 0 or more, got {value}")
+    return value
 
 
 def _value(name: str, parameter: InferParameter, *kinds: str) -> Any:

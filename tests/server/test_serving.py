@@ -280,6 +280,37 @@ async def test_a_start_that_is_refused_leaves_no_session(serving: Serving, add: 
     await serving.idle()
 
 
+async def test_a_queue_is_not_full_while_the_engine_is_idle(
+    serving: Serving, add: MakeModel
+) -> None:
+    """However many come in one turn of the event loop: it is those whom the engine has no time for
+    that wait.
+    """
+    config = ModelConfig()
+    config.dynamic_batching.default_queue_policy.max_queue_size = 1
+    model = add(config=config)
+    sessions = [serving.open(model) for _ in range(3)]
+    answers = [ask(sessions[place % 3], place) for place in range(9)]
+    assert [(await answer).outputs["y"].item() for answer in answers] == list(range(9))
+
+
+async def test_a_step_that_a_full_queue_refuses_counts_as_failed(
+    serving: Serving, add: MakeModel
+) -> None:
+    config = ModelConfig()
+    config.dynamic_batching.default_queue_policy.max_queue_size = 1
+    config.dynamic_batching.max_queue_delay_microseconds = 60_000_000
+    model = add(config=config)
+    first, second = serving.open(model), serving.open(model)
+    waiting = ask(first, 1)
+    with pytest.raises(LimitReached, match="Exceeds maximum queue size"):
+        ask(second, 2, start=True)
+    assert second.closed
+    assert model.statistics.fail.count == 1
+    model.close(first)
+    assert isinstance(await waiting, SessionClosed)
+
+
 async def test_a_later_step_that_is_refused_leaves_the_session(
     serving: Serving, add: MakeModel
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -126,6 +127,19 @@ async def test_parameters_that_clients_send(rig: Any, name: str, field: str, val
     setattr(request.parameters[name], field, value)
     response = await rig.inference.ModelInfer(request)
     assert rig.outputs_of(response)["y"].tolist() == Y
+
+
+async def test_a_sequence_has_no_queue_that_listens(make_rig: Any) -> None:
+    rig = await make_rig(hold="fold")
+    request = rig.infer("fold", {"x": np.array([[[1, 2]]])}, 1, start=True)
+    running = await rig.arrived(rig.inference.ModelInfer(request))
+    request.parameters["sequence_start"].bool_param = False
+    request.parameters["timeout"].int64_param = 1
+    late = await rig.arrived(rig.inference.ModelInfer(request))
+    await asyncio.sleep(0.01)
+    rig.held["fold"].released.set()
+    for call, expected in ((running, [[[1, 2]]]), (late, [[[4, 8]]])):
+        assert rig.outputs_of(await call)["y"].tolist() == expected
 
 
 async def test_other_parameters_of_triton_are_refused(rig: Any) -> None:
