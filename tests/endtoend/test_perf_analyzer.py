@@ -169,7 +169,7 @@ def test_sequences_of_several_rows_are_not_what_it_sends(load: Load) -> None:
 def test_two_models_at_once(load: Load) -> None:
     sequences = load.begin("recall", "--concurrency-range", "16", "--streaming")
     rows = load.begin("affine", "-b", "8", "--concurrency-range", "16")
-    load.end(rows, rows=8)
+    load.end(rows, rows=8, is_last=False)
     load.end(sequences)
 
 
