@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -86,6 +87,8 @@ class Server:
         """However it is; and it must not have lost an exception on the way."""
         if self.process.poll() is None:
             self.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)  # two signals at once can be one
             self.terminate()
         try:
             self.process.wait(10)
