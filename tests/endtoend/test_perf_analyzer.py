@@ -91,6 +91,11 @@ def test_ids_and_lengths(load: Load, ids: str, way: tuple[str, ...]) -> None:
     assert sequences > 5  # ids of the narrow ranges have come again
 
 
+def test_compressed_requests_of_a_caller_to_a_version(load: Load) -> None:
+    options = ("-x", "1", "-H", "rnnserve-caller:me", "--grpc-compression-algorithm", "gzip")
+    load.clean("recall", *options, "--concurrency-range", "8", "--streaming")
+
+
 # ---- bit-exact answers ---------------------------------------------------------------------------
 
 LENGTHS = (20, 13, 8, 3, 2, 1)
