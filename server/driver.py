@@ -221,17 +221,18 @@ class Driver:
             self._count()
         self._look_soon()
         now_s, start_ns = time.monotonic(), time.perf_counter_ns()
+        hands_over = self._hands_over
         try:
             if outcome.error is None:
                 self.scheduler.complete(job, outcome.arrays, now_s)
             else:
                 self.scheduler.fail(job, outcome.error, now_s)
             self._uncounted.append((job, outcome, time.perf_counter_ns() - start_ns))
-            if not self._hands_over:
+            if not hands_over:
                 self._deliver()
         finally:
             self._busy -= instances
-        if self._hands_over:
+        if hands_over:
             self._begin()  # the engine goes on while answers are written
             self._deliver()
 

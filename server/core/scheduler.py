@@ -163,32 +163,34 @@ class Scheduler:
         """
         if self._gathers:
             return None
-        job = None
-        if not (self.ledger.short_of_rows and self._somebody_waits):
-            job = self._choose()
-        elif not self._leaving and (job := self._leave()):
-            self._leaving = True
-        elif not self._under_way:  # else some may leave then, or leave rows free
-            job = self._exchange() or self._choose()  # who waits for that cannot leave before
+        if self.ledger.short_of_rows and self._somebody_waits:
+            job = self._making_room()
+        else:
+            job = self._in_turn() if self._frames else self._from_lanes()
         if job is not None:
             self._under_way += 1
-            assert self._under_way <= self.limits.instances, f"{self._under_way} jobs under way"
         return job
 
-    def _leave(self) -> MoveOut | None:
-        return making_room.job(self.table, self.ledger, frames_run=self._frames.running)
-
-    def _choose(self) -> Job | None:
-        """Frames and lanes in turn, if there is something in both."""
+    def _making_room(self) -> Job | None:
         job: Job | None = None
-        if self._frames and (self._frames_next or self._lanes.longest_waiting() is None):
-            job = self._frame_run()
-        job = job or self._from_lanes()
-        if job is None and self._frames:  # whoever waits in a lane has to wait outside
-            job = self._frame_run() or self._from_lanes()
+        if not self._leaving:
+            job = making_room.job(self.table, self.ledger, frames_run=self._frames.running)
+            self._leaving = job is not None
+        if job is None and not self._under_way:  # else some may leave then, or leave rows free
+            job = self._exchange() or self._in_turn()  # who waits for that cannot leave before
         return job
+
+    def _in_turn(self) -> Job | None:
+        """From frames and lanes alternately, if there is something in both."""
+        job: Job | None = None
+        if self._frames_next or self._lanes.longest_waiting() is None:
+            job = self._frame_run()
+        # Whoever waits in a lane may have to wait outside.
+        return job or self._from_lanes() or self._frame_run() or self._from_lanes()
 
     def _frame_run(self) -> FrameRun | None:
+        if not self._frames:
+            return None
         run, released = self._frames.next_run()
         self._unframed(released)
         self._frames_next = run is None
