@@ -91,7 +91,7 @@ class ServerConfig(BaseSettings):
         default=1, ge=0, description="per model; 0: ONNX Runtime's choice"
     )
     engine_thread: Literal["auto", "own", "shared"] = Field(
-        default="auto", description="own thread per model or the event loop's; auto measures"
+        default="auto", description="own threads per model or the event loop's; auto measures"
     )
     transport: Literal["grpcio", "native", "http2"] = Field(
         default="grpcio",

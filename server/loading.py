@@ -80,7 +80,14 @@ def _engine(spec: ModelSpec, config: ServerConfig) -> tuple[Engine, Limits]:
         intra_op_threads=config.intra_op_threads,
         instances=limits.instances,
     )
-    limits = replace(limits, instances=engine.instances)
+    if engine.instances < limits.instances:
+        log.warning(
+            "one instance only",
+            model=spec.name,
+            device=engine.device,
+            instance_group=limits.instances,
+        )
+        limits = replace(limits, instances=engine.instances)
     if limits.max_chunk and not spec.piece and not config.limits.max_chunk:
         limits = replace(limits, max_chunk=measured_chunk(engine, otherwise=limits.max_chunk))
     return engine, limits

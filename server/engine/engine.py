@@ -44,10 +44,10 @@ class Engine:
     at its largest batch, and as its configuration wants, when the constructor returns. Raises
     StartupError, which names the file.
 
-    `instances` of the model there are on the CPU; it has its weights once, whatever their number.
-    On CUDA there is one. Steps are short there and cost much the same for any batch, so that what
-    waits is better run at once than by halves; and although ONNX Runtime gives every run a stream
-    of its own and waits for it, nobody has seen runs share an arena on a GPU yet.
+    On the CPU there are as many `instances` as asked for, with one copy of the weights. On CUDA
+    there is one: a GPU computes many rows in the time of one, so that what waits is better run at
+    once than by halves; and although ONNX Runtime gives every run a stream of its own and waits for
+    it at the end, nobody has tried yet whether runs may share an arena there.
     """
 
     def __init__(
