@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.core.requests import Step, Stepped
-from server.errors import RequestError
+from server.errors import RequestError, SessionClosed
 from server.rpc import inference_codec, places, sequences
 from server.rpc.calls import Outstanding
 from server.rpc.status import expected
@@ -105,7 +105,14 @@ class Inference:
         return session
 
     def encode(self, result: Result) -> pb.ModelInferResponse:
-        """The answering message. Raises the result if it is an error."""
+        """The answering message. Raises the result if it is an error.
+
+        Where the START that it waited for was cancelled or has failed, or an END came first, it is
+        as if the request had come without.
+        """
+        if isinstance(result, SessionClosed):
+            why = "; the one that it waited behind was cancelled, has failed or was an END"
+            raise sequences.no_start(self._model, self._sequence, why)
         if isinstance(result, RequestError):
             raise result
         assert isinstance(result, Stepped)

@@ -175,16 +175,20 @@ def session_of(
         return serving.open(model, id=key, batch_size=batch_size or 1, replaces=session)
     goes_on = session is not None and not (session.closed if sequence.step else session.ending)
     if session is None or not goes_on:
-        raise InvalidRequest(
-            f"inference request for sequence {sequence.id} to model '{model.spec.name}' must "
-            "specify the START flag on the first request of the sequence" + _hint(serving, key)
-        )
+        raise no_start(model, sequence, _hint(serving, key))
     if batch_size not in (0, session.batch_size):
         raise InvalidRequest(
             f"sequence {sequence.id} to model '{model.spec.name}' has batch size "
             f"{session.batch_size} since its START, but this request has {batch_size}"
         )
     return session
+
+
+def no_start(model: ServedModel, sequence: Sequence, why: str = "") -> InvalidRequest:
+    return InvalidRequest(
+        f"inference request for sequence {sequence.id} to model '{model.spec.name}' must specify the "
+        f"START flag on the first request of the sequence{why}"
+    )
 
 
 def beginning(sequence: Sequence, constants: Arrays) -> Hashable:

@@ -189,6 +189,34 @@ async def test_a_cancelled_request_has_not_happened(make_rig: Any) -> None:
     assert await run(rig, {"x": SECOND}, 1) == folded(rig, FIRST, SECOND)
 
 
+@pytest.mark.parametrize("place", [0, 7], ids=["cancelled", "failing"])
+async def test_what_waits_behind_a_start_in_vain(make_rig: Any, place: int) -> None:
+    """Is answered as if it had come alone."""
+    rig = await make_rig(hold="mixed")
+
+    async def send(sequence: int, place: int, **flags: bool) -> Any:
+        inputs = {"x": np.zeros((1, 2), np.float32), "place": np.array([place])}
+        call = rig.inference.ModelInfer(rig.infer("mixed", inputs, sequence, **flags))
+        return await rig.arrived(call, "mixed")
+
+    calls = [
+        await send(1, 0, start=True, end=True),  # runs, so that the others wait
+        await send(2, place, start=True),
+        await send(2, 0, end=True),
+    ]
+    if not place:
+        calls[1].cancel()
+        await rig.until(lambda: rig.serving.model("mixed").scheduler.pending == 1)
+    rig.held["mixed"].released.set()
+    *_, error = await asyncio.gather(*calls, return_exceptions=True)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details().startswith(
+        "inference request for sequence 2 to model 'mixed' must specify the START flag on the first "
+        "request of the sequence; the one that it waited behind"
+    )
+    assert len(rig.serving.sessions) == 0
+
+
 async def test_a_cancelled_start_leaves_no_sequence(make_rig: Any) -> None:
     rig = await make_rig(max_chunk=1)
     long = np.zeros((1, 100_000, 2), np.int64)
