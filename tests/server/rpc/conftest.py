@@ -363,7 +363,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, E
     ]
 
 
-def _server(serving: Serving, control: ModelControl, max_open: int, shared_memory: Policy) -> Any:
+def _server(
+    serving: Serving, control: ModelControl, max_open: int, shared_memory: Policy = "local"
+) -> Any:
     """With both services, over the transport that the environment names."""
     sessions = SessionService(serving, max_open)
     inference = InferenceService(
