@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from server.processes.everywhere import everywhere
 from server.processes.inference_stream import MISSED, RoutedInferenceStream, sequences_in
 from server.processes.merged import merged_statistics
-from server.processes.regions import register_with_others
+from server.processes.regions import register_with_others, unregister_with_others
 from server.rpc.inference_service import GRPC_ERROR, InferenceService
 from server.rpc.methods import for_caller
 from server.rpc.places import vouch
@@ -32,7 +32,6 @@ class RoutedInferenceService(InferenceService):
     RepositoryModelUnload = everywhere(InferenceService.RepositoryModelUnload)
     TraceSetting = everywhere(InferenceService.TraceSetting)
     LogSettings = everywhere(InferenceService.LogSettings)
-    SystemSharedMemoryUnregister = everywhere(InferenceService.SystemSharedMemoryUnregister)
 
     @for_caller
     def ModelInfer(self, request: pb.ModelInferRequest, respond: Respond, caller: Caller) -> Cancel:
@@ -67,6 +66,14 @@ class RoutedInferenceService(InferenceService):
         regions = self._regions(caller)
         regions.register(request.name, request.key, request.offset, request.byte_size)
         return self.routes.in_task(register_with_others(self.routes, regions, request), respond)
+
+    @for_caller
+    def SystemSharedMemoryUnregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, respond: Respond, caller: Caller
+    ) -> Cancel:
+        """In all processes."""
+        self._regions(caller).unregister(request.name)
+        return self.routes.in_task(unregister_with_others(self.routes, request), respond)
 
     def stream(self, caller: Caller) -> AnyStream:
         return RoutedInferenceStream(

@@ -1,4 +1,4 @@
-"""A new region of shared memory, which every process has to know: a connection may end at any."""
+"""Regions of shared memory, which every process has to know: a connection may end at any."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.processes.failures import error_of
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from server.processes.routes import Routes
+    from server.processes.routes import Peer, Routes
     from server.shared_memory import Regions
 
 
@@ -21,7 +21,7 @@ async def register_with_others(
     """What is registered here now. Where another process refuses, it is taken back everywhere, and
     that process' RequestError is raised.
     """
-    peers = list(routes.peers.values())
+    peers = await _present(routes)
     answers = await asyncio.gather(
         *(peer.inference.SystemSharedMemoryRegister(request) for peer in peers),
         return_exceptions=True,
@@ -30,7 +30,7 @@ async def register_with_others(
     for peer, answer in zip(peers, answers, strict=True):
         if not isinstance(answer, grpc.aio.AioRpcError):
             done.append(peer)
-        elif answer.code() is not grpc.StatusCode.UNAVAILABLE:  # else it begins anew, with none
+        elif answer.code() is not grpc.StatusCode.UNAVAILABLE:
             refusals.append(error_of(answer, peer.number))
     if refusals:
         own.unregister(request.name)
@@ -38,3 +38,19 @@ async def register_with_others(
         await routes.ask([peer.inference.SystemSharedMemoryUnregister for peer in done], undo)
         raise refusals[0]
     return pb.SystemSharedMemoryRegisterResponse()
+
+
+async def unregister_with_others(
+    routes: Routes, request: pb.SystemSharedMemoryUnregisterRequest
+) -> pb.SystemSharedMemoryUnregisterResponse:
+    """What is unregistered here now. Raises RequestError."""
+    peers = await _present(routes)
+    await routes.ask([peer.inference.SystemSharedMemoryUnregister for peer in peers], request)
+    return pb.SystemSharedMemoryUnregisterResponse()
+
+
+async def _present(routes: Routes) -> list[Peer]:
+    """The other processes. One that is not there begins anew, with no regions."""
+    peers = list(routes.peers.values())
+    missing = await asyncio.gather(*(peer.reach() for peer in peers), return_exceptions=True)
+    return [peer for peer, why in zip(peers, missing, strict=True) if why is None]
