@@ -44,11 +44,11 @@ class Inference:
         goes_on = None if sequence.start else self._found
         self._model = home_of(goes_on) if goes_on else serving.model(name, version)
         self._sequence = sequences.with_model(sequence, self._model)
-        self._wanted = inference_codec.wanted_outputs(self._model, request, regions)
+        self._wanted, self._ways = inference_codec.wanted_outputs(self._model, request, regions)
         inputs, self._constants = inference_codec.decode_inputs(
             self._model, request, goes_on.batch_size if goes_on else None, regions
         )
-        for way in self._wanted.ways.values():
+        for way in self._ways.values():
             rows = inputs.batch_size or (goes_on.batch_size if goes_on else 1)
             way.prepare(self._model, rows, inputs.timesteps)
         self._batch_size = inputs.batch_size
@@ -116,7 +116,9 @@ class Inference:
         if isinstance(result, RequestError):
             raise result
         assert isinstance(result, Stepped)
-        return inference_codec.encode(self._model, self._id, self._wanted, result.outputs)
+        return inference_codec.encode(
+            self._model, self._id, self._wanted, self._ways, result.outputs
+        )
 
 
 class InferenceStream:

@@ -11,7 +11,7 @@ from server.errors import InvalidRequest
 from server.rpc import tensors
 from server.rpc.places import check_known, place_of
 from server.rpc.states import decode_one
-from server.rpc.ways import Wanted, way_of
+from server.rpc.ways import way_of
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from server.core.requests import Arrays
     from server.rpc.places import Place, TakeRegions
+    from server.rpc.ways import Way
     from server.serving import ServedModel
 
 InputTensor: TypeAlias = "pb.ModelInferRequest.InferInputTensor"
@@ -87,8 +88,10 @@ def decode_inputs(
 
 def wanted_outputs(
     model: ServedModel, request: pb.ModelInferRequest, regions: TakeRegions
-) -> Wanted:
-    """Raises InvalidRequest, Unsupported, RegionNotFound, NotAllowed."""
+) -> tuple[list[str], dict[int, Way]]:
+    """The names of the outputs to return, in order, and the ways of some, by position. Raises
+    InvalidRequest, Unsupported, RegionNotFound, NotAllowed.
+    """
     ways = {}
     for position, output in enumerate(request.outputs):
         if output.name not in model.outputs:
@@ -97,14 +100,17 @@ def wanted_outputs(
             )
         if output.parameters and (way := way_of(model, output, regions)):
             ways[position] = way
-    return Wanted([output.name for output in request.outputs] or list(model.outputs), ways)
+    return [output.name for output in request.outputs] or list(model.outputs), ways
 
 
 def encode(
-    model: ServedModel, request_id: str, wanted: Wanted, outputs: Arrays
+    model: ServedModel,
+    request_id: str,
+    names: Sequence[str],
+    ways: Mapping[int, Way],
+    outputs: Arrays,
 ) -> pb.ModelInferResponse:
     """Raises InvalidRequest where an output cannot go the way that was asked for."""
-    names, ways = wanted
     response = pb.ModelInferResponse(
         model_name=model.spec.name,
         model_version=str(model.spec.version),

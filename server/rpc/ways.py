@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from server.errors import InvalidRequest
 from server.rpc.classification import classify
 from server.rpc.places import KNOWN, Place, check_known, place_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
     from server.repository.spec import TensorSpec
@@ -34,13 +32,6 @@ class Way(Protocol):
         array: NDArray[Any],
     ) -> bytes:
         """The raw contents, after the step; `output` describes `array`. Raises InvalidRequest."""
-
-
-class Wanted(NamedTuple):
-    """The names of the outputs to return, in order; and the ways of some, by position."""
-
-    names: Sequence[str]
-    ways: Mapping[int, Way]
 
 
 @dataclass(frozen=True, slots=True)
