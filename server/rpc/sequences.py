@@ -186,8 +186,8 @@ def session_of(
 
 def no_start(model: ServedModel, sequence: Sequence, why: str = "") -> InvalidRequest:
     return InvalidRequest(
-        f"inference request for sequence {sequence.id} to model '{model.spec.name}' must specify the "
-        f"START flag on the first request of the sequence{why}"
+        f"inference request for sequence {sequence.id} to model '{model.spec.name}' must specify "
+        f"the START flag on the first request of the sequence{why}"
     )
 
 

@@ -211,8 +211,8 @@ async def test_what_waits_behind_a_start_in_vain(make_rig: Any, place: int) -> N
     *_, error = await asyncio.gather(*calls, return_exceptions=True)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.details().startswith(
-        "inference request for sequence 2 to model 'mixed' must specify the START flag on the first "
-        "request of the sequence; the one that it waited behind"
+        "inference request for sequence 2 to model 'mixed' must specify the START flag on the "
+        "first request of the sequence; the one that it waited behind"
     )
     assert len(rig.serving.sessions) == 0
 
