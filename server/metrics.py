@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from server.serving import ServedModel, Serving
 
-LABELS = ("model", "version")
+OWN_LABELS = ("model", "version")
 
 
 class ServingCollector(Collector):
@@ -50,35 +50,50 @@ class ServingCollector(Collector):
     def _counter(
         self, name: str, text: str, value: Callable[[Statistics], float]
     ) -> CounterMetricFamily:
-        family = CounterMetricFamily(f"rnnserve_{name}", text, labels=LABELS)
-        for model in self._serving.models():
-            family.add_metric(_labels(model), value(model.statistics))
+        models = list(self._serving.models())
+        labels = _label_names(models)
+        family = CounterMetricFamily(f"rnnserve_{name}", text, labels=labels)
+        for model in models:
+            family.add_metric(_labels(model, labels), value(model.statistics))
         return family
 
     def _pending(self) -> GaugeMetricFamily:
+        models = list(self._serving.models())
+        labels = _label_names(models)
         family = GaugeMetricFamily(
-            "rnnserve_pending_requests", "Requests without an answer", labels=LABELS
+            "rnnserve_pending_requests", "Requests without an answer", labels=labels
         )
-        for model in self._serving.models():
-            family.add_metric(_labels(model), model.scheduler.pending)
+        for model in models:
+            family.add_metric(_labels(model, labels), model.scheduler.pending)
         return family
 
     def _latency(self) -> HistogramMetricFamily:
+        models = list(self._serving.models())
+        labels = _label_names(models)
         family = HistogramMetricFamily(
-            "rnnserve_step_seconds", "From the arrival of a step to its answer", labels=LABELS
+            "rnnserve_step_seconds", "From the arrival of a step to its answer", labels=labels
         )
-        for model in self._serving.models():
+        for model in models:
             total, buckets = 0, []
             bounds = [*(f"{bound:g}" for bound in LATENCY_BUCKETS_S), "+Inf"]
             for bound, count in zip(bounds, model.statistics.latency_buckets, strict=True):
                 total += count
                 buckets.append((bound, float(total)))
-            family.add_metric(_labels(model), buckets, model.statistics.success.ns / 1e9)
+            seconds = model.statistics.success.ns / 1e9
+            family.add_metric(_labels(model, labels), buckets, seconds)
         return family
 
 
-def _labels(model: ServedModel) -> list[str]:
-    return [model.spec.name, str(model.spec.version)]
+def _label_names(models: list[ServedModel]) -> list[str]:
+    """Those of every sample: all tags that any model's configuration has are among them."""
+    tags = {tag for model in models for tag in model.spec.config.metric_tags}
+    return [*OWN_LABELS, *sorted(tags)]
+
+
+def _labels(model: ServedModel, names: list[str]) -> list[str]:
+    """The values. An empty one is the same as no such label, to Prometheus."""
+    own, tags = (model.spec.name, str(model.spec.version)), model.spec.config.metric_tags
+    return [*own, *(tags.get(name, "") for name in names[len(own) :])]
 
 
 def _rows(statistics: Statistics) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 MODEL_FILE = "model.onnx"
+RUNTIME = "libtriton_onnxruntime.so"  # what Triton would load
 METADATA_KEY = "rnnserve.config"  # of the ONNX file's metadata_props
+_TAG = re.compile("(?!__)[a-zA-Z_][a-zA-Z0-9_]*")  # what Prometheus takes as a label
+_OWN_TAGS = ("model", "version", "process", "le")  # labels that metrics have anyway
 IDLE_US = 1_000_000  # the schema's own default
 
 
@@ -69,8 +73,16 @@ def fill_in(config: ModelConfig, directory: str) -> ModelConfig:
             why = ", the directory's name" if field == "name" else ""
             raise Problem(f"{field}: {value!r}; expected {expected!r}{why}")
         setattr(filled, field, expected)
+    if config.runtime not in ("", RUNTIME):
+        raise Problem(f"runtime: {config.runtime!r}; expected none, or {RUNTIME!r}")
     if config.max_batch_size < 0:
         raise Problem(f"max_batch_size: {config.max_batch_size}; expected 0 or more")
+    for tag in config.metric_tags:
+        if not _TAG.fullmatch(tag) or tag in _OWN_TAGS:
+            raise Problem(
+                f"metric_tags: {tag!r}; expected a name of letters, digits and _ that is none of"
+                f" {', '.join(_OWN_TAGS)}"
+            )
     filled.default_model_filename = config.default_model_filename or MODEL_FILE
     if filled.version_policy.WhichOneof("policy_choice") is None:
         filled.version_policy.latest.num_versions = 1

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import ServingCollector
 from server.statistics import LATENCY_BUCKETS_S, RunTimes, Statistics
+from server.stubs.inference.model_config_pb2 import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +23,10 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 LSTM = {"model": "lstm", "version": "3"}
 
 
-def model(name: str, version: int, pending: int = 0) -> Any:
+def model(name: str, version: int, pending: int = 0, **tags: str) -> Any:
+    config = ModelConfig(metric_tags=tags)
     return SimpleNamespace(
-        spec=SimpleNamespace(name=name, version=version),
+        spec=SimpleNamespace(name=name, version=version, config=config),
         statistics=Statistics(),
         scheduler=SimpleNamespace(pending=pending),
     )
@@ -108,3 +110,18 @@ def test_a_server_without_models_has_its_page_too() -> None:
         key("rnnserve_sessions", {}): 0,
         key("rnnserve_sessions_expired_total", {}): 0,
     }
+
+
+def test_the_tags_of_a_models_configuration_are_labels(serving: Any) -> None:
+    tagged = [model("a", 1, 2, team="speech"), model("b", 1, 3, team="text", site="north")]
+    serving.models = lambda: [*tagged, model("c", 1, 4)]
+    samples = scrape(serving)
+    for name, value, labels in (
+        ("a", 2, {"team": "speech", "site": ""}),  # empty: the same as none
+        ("b", 3, {"team": "text", "site": "north"}),
+        ("c", 4, {"team": "", "site": ""}),
+    ):
+        all_of_them = {"model": name, "version": "1", **labels}
+        assert samples[key("rnnserve_pending_requests", all_of_them)] == value
+        assert samples[key("rnnserve_step_seconds_count", all_of_them)] == 0
+        assert samples[key("rnnserve_steps_total", all_of_them)] == 0
