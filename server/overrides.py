@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from server.stubs.inference.model_config_pb2 import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+_BATCH_SIZE = {"max_batch_size", "maxBatchSize"}  # both are JSON for it
 
 
 class Override(NamedTuple):
@@ -48,10 +51,14 @@ def overridden(directory: Path, override: Override) -> Iterator[Path]:
 
 def _as_text(config: str) -> str:
     try:
-        return text_format.MessageToString(json_format.Parse(config, ModelConfig()))
+        parsed = json_format.Parse(config, ModelConfig())
     except json_format.ParseError as error:
         reason = " ".join(str(error).split())
         raise InvalidRequest(f"parameter 'config' is no model configuration: {reason}") from None
+    text = text_format.MessageToString(parsed)
+    # a batch size of 0 that is said is not one that is left out
+    said_0 = not parsed.max_batch_size and not _BATCH_SIZE.isdisjoint(json.loads(config))
+    return f"{text}max_batch_size: 0\n" if said_0 else text
 
 
 def _write(directory: Path, name: str, content: bytes) -> None:

@@ -311,3 +311,15 @@ async def test_no_loads_while_the_server_shuts_down(repository: Any, serve: Any)
     rig = await serve()
     rig.serving.draining = True
     await rig.refused(load(rig, "a"), Code.UNAVAILABLE, "ShuttingDown")
+
+
+@pytest.mark.parametrize(
+    ("config", "size"), [("{}", 64), ('{"max_batch_size": 0}', 0), ('{"maxBatchSize": 0}', 0)]
+)
+async def test_a_batch_size_of_0_is_said_and_a_missing_one_is_not(
+    repository: Any, serve: Any, config: str, size: int
+) -> None:
+    repository.put("a", 3)
+    rig = await serve()
+    await load(rig, "a", config=config)
+    assert (await config_of(rig, "a")).get("max_batch_size", 0) == size
