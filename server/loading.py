@@ -37,6 +37,7 @@ async def load_models(
     """
     same = {(model.spec.version, model.spec.digest): model for model in known}
     specs = await asyncio.to_thread(load, directory)
+    _tell(spec for spec in specs if (spec.version, spec.digest) not in same)
     models, made = [], []
     try:
         for spec in specs:
@@ -50,6 +51,19 @@ async def load_models(
             model.stop()
         raise
     return models
+
+
+def _tell(specs: Iterable[ModelSpec]) -> None:
+    """What whoever set up the model should know, once where versions share a configuration."""
+    told = set()
+    for spec in specs:
+        fields = dict(spec.without_effect)
+        if fields and repr(fields) not in told:
+            log.warning("configured without effect", model=spec.name, fields=fields)
+        for hint in spec.hints:
+            if hint not in told:
+                log.warning(hint, model=spec.name)
+        told |= {repr(fields), *spec.hints}
 
 
 async def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> ServedModel:

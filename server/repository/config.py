@@ -52,15 +52,16 @@ def says_batch_size(text: str) -> bool:
 
 @cache
 def _with_presence() -> type[Message]:
-    """The schema in proto2, which knows a field that is 0 from one that is missing."""
-    file = descriptor_pb2.FileDescriptorProto()
+    """The schema, but that max_batch_size is optional: known apart when it is 0 or missing."""
+    file, name = descriptor_pb2.FileDescriptorProto(), ModelConfig.DESCRIPTOR.full_name
     ModelConfig.DESCRIPTOR.file.CopyToProto(file)
-    file.syntax = "proto2"
+    [message] = [m for m in file.message_type if m.name == ModelConfig.DESCRIPTOR.name]
+    [field] = [field for field in message.field if field.name == "max_batch_size"]
+    field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
+    message.oneof_decl.add(name="_max_batch_size")  # how descriptors write an optional field
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName(ModelConfig.DESCRIPTOR.full_name)
-    )
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 def fill_in(config: ModelConfig, directory: str) -> ModelConfig:

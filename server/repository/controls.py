@@ -73,13 +73,16 @@ def _flag_values(
 ) -> tuple[Datatype, list[float]]:
     """The type of a flag, and its two values."""
     given = {field: list(getattr(control, field)) for field in _FLAGS if getattr(control, field)}
-    if len(given) != 1 or control.data_type:
-        listed = ", ".join([*given, *(["data_type"] if control.data_type else [])]) or "none"
-        raise Problem(f"{label}: {listed}; expected one of {', '.join(_FLAGS)}")
+    if len(given) != 1:
+        raise Problem(f"{label}: {', '.join(given) or 'none'}; expected one of {', '.join(_FLAGS)}")
     [(field, values)] = given.items()
     if len(values) != 2:
         raise Problem(f"{label}: {field} {values}; expected two values, false and true")
-    return datatypes.BY_NAME[_FLAGS[field]], values
+    datatype = datatypes.BY_NAME[_FLAGS[field]]
+    if control.data_type not in (0, datatype.config):
+        said = pb.DataType.Name(control.data_type)
+        raise Problem(f"{label}: {field} with data_type {said}; expected {datatype.config_name}")
+    return datatype, values
 
 
 def _id_type(control: ModelSequenceBatching.Control, label: str) -> Datatype:

@@ -12,6 +12,7 @@ from server.repository.parameters import CONSTANT, DEFAULT, TENSOR_AXIS
 from server.repository.problem import Problem
 from server.repository.reshape import inner_dims
 from server.repository.tensors import Declared, tensor_spec
+from server.stubs.inference.model_config_pb2 import ModelInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from server.repository.onnx_file import GraphTensor, OnnxFile
     from server.repository.parameters import Parameters
     from server.repository.spec import ModelSpec, StateSpec, TensorSpec
-    from server.stubs.inference.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
+    from server.stubs.inference.model_config_pb2 import ModelConfig, ModelOutput
 
 
 def input_specs(
@@ -30,6 +31,7 @@ def input_specs(
     axes = {entry.name: parameters.tensor_axes.get(entry.name, 0) for entry in config.input}
     specs = _tensor_specs(config.input, "input", model.inputs, axes, config, parameters)
     for entry in config.input:
+        _check_format(entry)
         if entry.name in parameters.defaults and not entry.optional:
             key = f"{DEFAULT}{entry.name}"
             raise Problem(f"parameters: {key}: expected optional: true in input {entry.name!r}")
@@ -40,6 +42,15 @@ def input_specs(
         else spec
         for entry, spec in zip(config.input, specs, strict=True)
     )
+
+
+def _check_format(entry: ModelInput) -> None:
+    """It says what three axes mean, to people. Raises Problem where there are not three."""
+    if entry.format not in ModelInput.Format.values():
+        raise Problem(f"input {entry.name!r}: format {entry.format} is not known")
+    if entry.format and len(entry.dims) != 3:
+        said = f"{ModelInput.Format.Name(entry.format)} with dims {list(entry.dims)}"
+        raise Problem(f"input {entry.name!r}: format {said}; expected three")
 
 
 def output_specs(

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from server.errors import StartupError
-from server.repository import scan
+from server.repository import hints, scan
 from server.repository.completion import complete_batch, complete_states, complete_tensors
 from server.repository.config import (
     IDLE_US,
@@ -21,7 +21,7 @@ from server.repository.config import (
 )
 from server.repository.constants import take_constants
 from server.repository.controls import control_specs
-from server.repository.fields import check_fields
+from server.repository.fields import check_fields, without_effect
 from server.repository.instances import instance_count
 from server.repository.interface import (
     check_batch,
@@ -36,6 +36,7 @@ from server.repository.parameters import check_axes, check_names, read_parameter
 from server.repository.pieces import of_any_length, piece_of
 from server.repository.problem import Problem
 from server.repository.queueing import check_queueing
+from server.repository.sequences import check_strategy
 from server.repository.spec import ModelSpec
 from server.repository.states import state_specs
 from server.repository.warmup import warmup_samples, warmup_shapes
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.repository.onnx_file import OnnxFile
-    from server.repository.spec import FixedInput, StateSpec
+    from server.repository.spec import FixedInput, StateSpec, TensorSpec
     from server.stubs.inference.model_config_pb2 import ModelConfig
 
 
@@ -71,13 +72,19 @@ def load(model_dir: Path) -> list[ModelSpec]:
     present = scan.versions(model_dir)
     path = model_dir / scan.CONFIG
     if path.is_file():
-        common = _Source.of(read_text(path), str(path))
-        return [_version(model_dir, version, common) for version in _choose(common, present)]
-    if not present:
+        first = _Source.of(read_text(path), str(path))
+        specs = [_version(model_dir, version, first) for version in _choose(first, present)]
+    elif present:
+        # each version brings its own, or has none; which versions, the latest one says
+        first = _from_metadata(model_dir, present[-1])
+        specs = [
+            _version(model_dir, version, _from_metadata(model_dir, version))
+            for version in _choose(first, present)
+        ]
+    else:
         raise StartupError(f"{model_dir}: neither {scan.CONFIG} nor a version directory")
-    # without the file each version brings its own, or has none; which versions, the latest one says
-    chosen = _choose(_from_metadata(model_dir, present[-1]), present)
-    return [_version(model_dir, version, _from_metadata(model_dir, version)) for version in chosen]
+    common = tuple(hints.of_directory(model_dir, present, first.config))
+    return [replace(spec, hints=(*common, *spec.hints)) for spec in specs]
 
 
 def _choose(source: _Source, present: list[int]) -> list[int]:
@@ -101,7 +108,12 @@ def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
         config = fill_in(source.config, model_dir.name)
         path = _onnx_path(model_dir / str(version), config.default_model_filename)
         model = read_onnx(path)
-        return _spec(config, model, version, model_dir, source.text)
+        spec = _spec(config, model, version, model_dir, source.text)
+        return replace(
+            spec,
+            without_effect=without_effect(source.config),
+            hints=tuple(hints.of_graph(source.config, model)),
+        )
     except Problem as problem:
         raise StartupError(f"{source.where}: {problem}") from None
 
@@ -119,6 +131,7 @@ def _spec(
     parameters = read_parameters(config)
     if not says_batch_size(config_text):
         complete_batch(config, model, parameters)
+    check_strategy(config)
     check_axes(parameters, config)
     fixed, constants = take_constants(config, parameters, model, model_dir)
     controls = control_specs(config, model)
@@ -146,7 +159,7 @@ def _spec(
         name=config.name,
         version=version,
         onnx_path=model.path,
-        digest=_digest(model, config_text, fixed, states),
+        digest=_digest(model, config_text, fixed, states, outputs),
         max_batch_size=config.max_batch_size,
         inputs=inputs,
         outputs=outputs,
@@ -171,7 +184,11 @@ def _spec(
 
 
 def _digest(
-    model: OnnxFile, config_text: str, fixed: Iterable[FixedInput], states: Iterable[StateSpec]
+    model: OnnxFile,
+    config_text: str,
+    fixed: Iterable[FixedInput],
+    states: Iterable[StateSpec],
+    outputs: Iterable[TensorSpec],
 ) -> str:
     """Of all that decides what the model does: values may stand in files of their own."""
     digest = hashlib.sha256(model.sha256 + config_text.encode())
@@ -180,4 +197,6 @@ def _digest(
     for state in states:
         if state.initial.any():
             digest.update(state.initial.tobytes())
+    for output in outputs:
+        digest.update("\n".join(output.labels).encode())
     return digest.hexdigest()

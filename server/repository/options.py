@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from server.repository.cuda import cuda_options
+from server.repository import cuda
 from server.repository.instance_groups import device_of
 from server.repository.problem import Problem, there_is
 from server.repository.scalars import count, digits, flag, one_or_zero
@@ -42,6 +42,21 @@ _SESSION: dict[str, Callable[[str, str], str]] = {
     "session.x64quantprecision": one_or_zero,
 }
 _PREFIX = "session."
+PARAMETERS = (
+    "enable_mem_arena",
+    "enable_mem_pattern",
+    "execution_mode",
+    "inter_op_thread_count",
+    "intra_op_thread_count",
+    "share_session_between_instances",
+    _SHRINK,
+    *cuda.PARAMETERS,
+)
+
+
+def is_read(key: str) -> bool:
+    """Whether a parameter of that name is taken up here, or refused."""
+    return key in PARAMETERS or key.startswith(_PREFIX)
 
 
 def run_options(config: ModelConfig) -> RunOptions:
@@ -68,7 +83,7 @@ def run_options(config: ModelConfig) -> RunOptions:
         memory_pattern=_flag(texts, "enable_mem_pattern", otherwise=False),
         shrinks=_shrinks(texts, has_arena=arena),
         session=_session(texts),
-        cuda=cuda_options(config),
+        cuda=cuda.cuda_options(config),
         device=device,
         gpu=gpu,
     )

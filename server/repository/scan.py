@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from server.stubs.inference.model_config_pb2 import ModelVersionPolicy
 
 CONFIG = "config.pbtxt"
+_MOST_DIGITS = 18  # of a version
 
 
 # Of everything that lies under a model directory: path, time of change in ns, size in bytes.
@@ -58,9 +59,13 @@ def fingerprint(model_dir: Path) -> Fingerprint:
 
 def versions(model_dir: Path) -> list[int]:
     """The versions that a model directory holds, ascending; other directories do not count."""
-    return sorted(
-        int(path.name) for path in model_dir.iterdir() if path.is_dir() and _is_version(path.name)
-    )
+    return sorted(int(name) for name in _directories(model_dir) if _is_version(name))
+
+
+def odd_names(model_dir: Path) -> list[str]:
+    """Directories whose names are numbers, but no versions."""
+    names = _directories(model_dir)
+    return sorted(name for name in names if name.isdecimal() and not _is_version(name))
 
 
 def choose(present: list[int], policy: ModelVersionPolicy) -> list[int]:
@@ -74,12 +79,17 @@ def choose(present: list[int], policy: ModelVersionPolicy) -> list[int]:
     return present[-(policy.latest.num_versions or 1) :]
 
 
+def missing(present: list[int], policy: ModelVersionPolicy) -> list[int]:
+    """Versions that the policy names and that are not there, ascending."""
+    return sorted(set(policy.specific.versions).difference(present))
+
+
 def _specific(present: list[int], policy: ModelVersionPolicy) -> list[int]:
-    wanted = sorted(set(policy.specific.versions))
-    missing = [version for version in wanted if version not in present]
-    if missing or not wanted:
-        raise Problem(f"version_policy.specific: versions {missing or wanted}; present: {present}")
-    return wanted
+    """Those of the versions that are there, as Triton does."""
+    wanted = set(policy.specific.versions)
+    if not wanted.intersection(present):
+        raise Problem(f"version_policy.specific: versions {sorted(wanted)}; present: {present}")
+    return sorted(wanted.intersection(present))
 
 
 def is_model(path: Path) -> bool:
@@ -89,5 +99,11 @@ def is_model(path: Path) -> bool:
     return (path / CONFIG).is_file() or bool(versions(path))
 
 
+def _directories(model_dir: Path) -> list[str]:
+    return [path.name for path in model_dir.iterdir() if path.is_dir()]
+
+
 def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and not name.startswith("0")
+    """A number above 0 as one writes it, which an int64 can hold."""
+    is_number = name.isascii() and name.isdecimal() and not name.startswith("0")
+    return is_number and len(name) <= _MOST_DIGITS

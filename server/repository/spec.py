@@ -25,11 +25,11 @@ class TensorSpec:
     `shape` counts the batch axis, which is axis 0 and always -1; a model with max_batch_size 0 has
     no batch axis. -1 is any size. `time_axis` is the axis that counts timesteps, None where the
     tensor has none. An input with a `default` (an array of its dtype) may be left out of a request:
-    it is that then in every row, which may be one number for all elements. In the graph the batch
-    axis stands at `graph_axis`.
-    Where the graph has other axes, `graph_shape` is its shape, counted as `shape` is, with as many
-    axes of any size in the same order, but for time, which may be a single step there.
-    `labels` are names of classes, by the index of an output's element; few or none.
+    it is that then in every row, which may be one number for all elements.
+
+    In the graph the batch axis stands at `graph_axis`. Where it has other axes, `graph_shape` is
+    its shape, counted as `shape` is, with as many axes of any size in the same order, but for time,
+    which may be one step there. `labels` are names of classes, by the index of an output's element.
     """
 
     name: str
@@ -144,7 +144,8 @@ class ModelSpec:
     `may_be_cut`: running a request in pieces of consecutive timesteps, the state carried from
     piece to piece, gives the same as running it whole. `idle_s` is the time without a request
     after which a session ends. `instances` runs may be under way at a time. `digest` is the SHA-256
-    of model, configuration and the files that they name.
+    of model, configuration and the files that they name. `without_effect` are fields that are set
+    in vain, and why; `hints` are for whoever set up the model.
     """
 
     name: str
@@ -166,6 +167,8 @@ class ModelSpec:
     fixed: tuple[FixedInput, ...] = ()
     controls: tuple[ControlSpec, ...] = ()
     instances: int = 1
+    without_effect: Mapping[str, str] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
 
     @property
     def fed(self) -> tuple[TensorSpec, ...]:

@@ -110,9 +110,11 @@ def _initial(
         source = initial
         if initial.data_type != state.data_type:
             raise Problem(f"{label}: initial_state's data_type differs from the state's")
-        together = agree(shape, initial.dims)
+        dims = list(initial.dims)
+        if any(size < 1 and size != -1 for size in dims):
+            raise Problem(f"{label}: initial_state's dims {dims}; expected sizes of 1 or more")
+        together = agree(shape, dims)
         if together is None:
-            dims = list(initial.dims)
             raise Problem(f"{label}: initial_state's dims {dims}; the state has {list(shape)}")
         shape = together
     if -1 in shape:

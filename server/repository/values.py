@@ -69,6 +69,8 @@ def read_raw(
     if len(data) < expected or (len(data) > expected and not may_be_longer):
         of = f"{datatype.name} {list(shape)}"
         raise Problem(f"{label} {path}: {len(data)} bytes; expected {expected} for {of}")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)  # any byte other than 0 is true
     return np.frombuffer(data, dtype, elements).reshape(shape).astype(datatype.dtype)
 
 

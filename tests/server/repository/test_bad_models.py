@@ -42,6 +42,27 @@ EDITS = [
         ": platform: 'tensorflow_savedmodel'; expected 'onnxruntime_onnx'",
     ),
     ('backend: "onnxruntime"', 'backend: "x"', ": backend: 'x'; expected 'onnxruntime'"),
+    (
+        "name:",
+        'runtime: "model.py"\nname:',
+        ": runtime: 'model.py'; expected none, or 'libtr",
+    ),
+    (
+        "name:",
+        'metric_tags { key: "model" value: "x" }\nname:',
+        ": metric_tags: 'model'; expected a name of letters, digits and _ that is none of model,",
+    ),
+    (
+        "name:",
+        'metric_tags { key: "__name__" value: "x" }\nname:',
+        ": metric_tags: '__name__'; expected a name of letters, digits and _",
+    ),
+    (
+        "dims: [ -1, 3 ]",
+        "dims: [ -1, 3 ] format: FORMAT_NHWC",
+        ": input 'frames': format FORMAT_NHWC with dims [-1, 3]; expected three",
+    ),
+    ("dims: [ -1, 3 ]", "dims: [ -1, 3 ] format: 7", ": input 'frames': format 7 is not known"),
     ("max_batch_size: 8", "max_batch_size: -1", ": max_batch_size: -1; expected 0 or more"),
     (
         "max_batch_size: 8",

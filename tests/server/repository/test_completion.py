@@ -170,6 +170,7 @@ def test_a_field_of_0_is_not_a_missing_one() -> None:
     assert says_batch_size('name: "m" max_batch_size: 8 input { dims: [ 1 ] }')
     assert not says_batch_size('name: "max_batch_size: 0"  # max_batch_size: 0')
     assert not says_batch_size("")
+    assert not says_batch_size("instance_group { kind: 99 } input { format: 7 }")
 
 
 def test_types_and_dims_may_be_left_out(

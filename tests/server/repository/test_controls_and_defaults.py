@@ -47,6 +47,12 @@ def kind(name: str, rest: str) -> str:
     [
         (kind("START", "int32_false_true: [ 0, 1 ]"), TensorProto.INT32, "start", (0, 1)),
         (kind("END", "fp32_false_true: [ -1, 0.5 ]"), TensorProto.FLOAT, "end", (-1, 0.5)),
+        (
+            kind("END", "fp32_false_true: [ 0, 1 ] data_type: TYPE_FP32"),
+            TensorProto.FLOAT,
+            "end",
+            (0, 1),
+        ),
         (kind("READY", "bool_false_true: [ true, false ]"), TensorProto.BOOL, "ready", (1, 0)),
         (kind("CORRID", "data_type: TYPE_UINT64"), TensorProto.UINT64, "id", (0, 1)),
         (kind("CORRID", "data_type: TYPE_INT64"), TensorProto.INT64, "id", (0, 1)),
@@ -121,8 +127,8 @@ REFUSED = [
         "control_input 'signal': int32_false_true, fp32_false_true; expected one of",
     ),
     (
-        kind("END", "fp32_false_true: [ 0, 1 ] data_type: TYPE_FP32"),
-        "control_input 'signal': fp32_false_true, data_type; expected one of",
+        kind("END", "fp32_false_true: [ 0, 1 ] data_type: TYPE_INT32"),
+        "control_input 'signal': fp32_false_true with data_type TYPE_INT32; expected TYPE_FP32",
     ),
     (
         kind("READY", "fp32_false_true: [ 1 ]"),

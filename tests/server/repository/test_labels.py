@@ -34,6 +34,8 @@ def test_labels_are_the_lines_of_a_file_beside_the_versions(
     [spec] = load(path)
     assert spec.outputs[0].labels == labels
     assert spec.config.output[0].label_filename == "names/classes.txt"
+    (path / "names" / "classes.txt").write_text("others\n")
+    assert load(path)[0].digest != spec.digest
 
 
 def test_without_a_file_there_are_none(

@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import StartupError
 from server.repository.problem import Problem
-from server.repository.scan import choose, scan, versions
+from server.repository.scan import choose, missing, odd_names, scan, versions
 from server.stubs.inference.model_config_pb2 import ModelVersionPolicy
 
 if TYPE_CHECKING:
@@ -55,9 +55,26 @@ def test_the_policy_chooses_versions(policy: ModelVersionPolicy, chosen: list[in
     assert choose([1, 3, 7], policy) == chosen
 
 
-def test_a_version_that_is_wanted_but_not_there_is_a_problem() -> None:
-    policy = ModelVersionPolicy(specific=ModelVersionPolicy.Specific(versions=[2, 1]))
-    with pytest.raises(Problem, match=r"specific: versions \[2\]; present: \[1, 3\]"):
+def test_versions_that_are_wanted_but_not_there_are_left_out() -> None:
+    policy = ModelVersionPolicy(specific=ModelVersionPolicy.Specific(versions=[4, 2, 1, 2]))
+    assert choose([1, 3], policy) == [1]
+    assert missing([1, 3], policy) == [2, 4]
+    assert missing([1, 2, 3, 4], policy) == []
+
+
+@pytest.mark.parametrize("wanted", [[], [2], [-1]])
+def test_a_policy_that_leaves_nothing_is_a_problem(wanted: list[int]) -> None:
+    policy = ModelVersionPolicy(specific=ModelVersionPolicy.Specific(versions=wanted))
+    with pytest.raises(Problem) as caught:
         choose([1, 3], policy)
+    assert str(caught.value) == f"version_policy.specific: versions {wanted}; present: [1, 3]"
     with pytest.raises(Problem, match="no version directory"):
         choose([], ModelVersionPolicy())
+
+
+def test_directories_that_are_numbers_but_no_versions(tmp_path: Path) -> None:
+    for name in ("0", "01", "1", "9" * 19, "²", "initial_state", "1a"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "02").touch()
+    assert odd_names(tmp_path) == ["0", "01", "9" * 19]
+    assert versions(tmp_path) == [1]
