@@ -80,7 +80,7 @@ def _flag_values(
         raise Problem(f"{label}: {field} {values}; expected two values, false and true")
     datatype = datatypes.BY_NAME[_FLAGS[field]]
     if control.data_type not in (0, datatype.config):
-        said = pb.DataType.Name(control.data_type)
+        said = _type_name(control)
         raise Problem(f"{label}: {field} with data_type {said}; expected {datatype.config_name}")
     return datatype, values
 
@@ -90,10 +90,15 @@ def _id_type(control: ModelSequenceBatching.Control, label: str) -> Datatype:
         if getattr(control, field):
             raise Problem(f"{label}: {field}; expected data_type alone, for an id")
     names = [f"TYPE_{name}" for name in _IDS]
-    given = pb.DataType.Name(control.data_type)
+    given = _type_name(control)
     if given not in names:
         raise Problem(f"{label}: data_type {given}; expected one of {', '.join(names)}")
     return datatypes.of_config(control.data_type)
+
+
+def _type_name(control: ModelSequenceBatching.Control) -> str:
+    number = control.data_type
+    return str(pb.DataType.Name(number) if number in pb.DataType.values() else number)
 
 
 def _shape(tensor: GraphTensor, label: str, max_batch_size: int) -> tuple[int, ...]:

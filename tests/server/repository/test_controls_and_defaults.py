@@ -147,6 +147,15 @@ REFUSED = [
         "control_input 'signal': data_type TYPE_STRING; expected one of TYPE_UINT64, TYPE_INT64,",
     ),
     (
+        kind("END", "fp32_false_true: [ 0, 1 ] data_type: 99"),
+        "control_input 'signal': fp32_false_true with data_type 99; expected TYPE_FP32",
+    ),
+    (
+        kind("CORRID", "data_type: 99"),
+        "control_input 'signal': data_type 99; expected one of TYPE_UINT64, TYPE_INT64,",
+    ),
+    ('name: "signal" control { kind: 9 }', "control_input 'signal': kind 9 is not known"),
+    (
         kind("CORRID", "data_type: TYPE_FP32"),
         "control_input 'signal': data_type TYPE_FP32; expected one of TYPE_UINT64",
     ),
