@@ -11,6 +11,7 @@ import structlog
 
 from server.engine.engine import Engine
 from server.engine.pacing import measured_chunk
+from server.repository.instance_groups import tell_device
 from server.repository.load import load
 from server.serving import ServedModel, limits_of
 
@@ -70,6 +71,7 @@ async def _served(spec: ModelSpec, config: ServerConfig, serving: Serving) -> Se
     """Raises StartupError."""
     started_s = time.monotonic()
     engine, limits = await asyncio.to_thread(_engine, spec, config)
+    tell_device(spec.config, engine.gpu)
     log.info(
         "model ready",
         model=spec.name,

@@ -63,6 +63,7 @@ class Engine:
         try:
             device = choose_device(provider, spec.options)
             self.device = str(device)
+            self.gpu = device.index if device.kind == "cuda" else None
             graph = with_arena(onnx.load(spec.onnx_path, load_external_data=False), spec)
             options = session_options(intra_op_threads, spec.options)
             own = replace(device, options=spec.options.cuda)

@@ -48,3 +48,15 @@ def device_of(config: ModelConfig) -> tuple[_Device, int | None]:
             " on one device"
         )
     return next(iter(devices), "auto"), next(iter(gpus), None)
+
+
+def tell_device(config: ModelConfig, gpu: int | None) -> None:
+    """Says where the model runs, which a group of KIND_AUTO leaves to whoever runs it: on the GPU
+    of that number, or on the CPU.
+    """
+    for group in config.instance_group:
+        if group.kind == ModelInstanceGroup.KIND_AUTO:
+            group.kind = ModelInstanceGroup.KIND_CPU
+            if gpu is not None:
+                group.kind = ModelInstanceGroup.KIND_GPU
+                group.gpus[:] = [gpu]

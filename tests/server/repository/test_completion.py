@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from server.errors import StartupError
 from server.repository.completion import DEFAULT_MAX_BATCH_SIZE
 from server.repository.config import says_batch_size
+from server.repository.instance_groups import tell_device
 from server.repository.load import load
 from server.stubs.inference.model_config_pb2 import DataType, ModelConfig
 
@@ -241,6 +242,55 @@ def test_instances_have_names_and_a_count(
     text = "instance_group { kind: KIND_CPU }"
     [group] = load(make_model("affine", text, affine_model))[0].config.instance_group
     assert (group.name, group.count, group.kind) == ("affine_0", 1, group.KIND_CPU)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu", "expected"),
+    [
+        ("", None, "count: 1 kind: KIND_CPU"),
+        ("", 1, "count: 1 kind: KIND_GPU gpus: [ 1 ]"),
+        ("instance_group { count: 3 }", 0, "count: 3 kind: KIND_GPU gpus: [ 0 ]"),
+        ("instance_group { kind: KIND_CPU }", 0, "count: 1 kind: KIND_CPU"),
+        ("instance_group { kind: KIND_MODEL }", 0, "count: 1 kind: KIND_MODEL"),
+    ],
+)
+def test_whoever_runs_the_model_says_where(
+    make_model: MakeModel, affine_model: onnx.ModelProto, text: str, gpu: int | None, expected: str
+) -> None:
+    [spec] = load(make_model("affine", text, affine_model))
+    tell_device(spec.config, gpu)
+    told = text_format.Parse(f"instance_group {{ name: 'affine_0' {expected} }}", ModelConfig())
+    assert spec.config.instance_group == told.instance_group
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("", model_of({"x": ["b", 2]}, {"y": ["b", 2]})),
+        ("", model_of({"x": ["b"]}, {"y": ["b"]})),
+        ("", model_of({"x": []}, {"y": []})),
+        ("", model_of({"x": [3, "n"]}, {"y": [3, "n"]})),
+        (STATE % "", model_of({"x": ["b", 2], "s": ["b", 4]}, {"y": ["b", 2], "s_next": ["b", 4]})),
+        (STATE % "", model_of({"x": [1, 2], "s": [1, 4]}, {"y": [1, 2], "s_next": [1, 4]})),
+        (
+            parameter("constant.s", "session"),
+            model_of({"x": ["b", 2], "s": ["b", 3]}, {"y": ["b", 2]}),
+        ),
+    ],
+)
+def test_what_was_completed_means_the_same_when_it_is_given_back(
+    make_model: MakeModel, text: str, model: onnx.ModelProto
+) -> None:
+    """Clients take the configuration that the server answers, and send it with a load. A batch size
+    of 0 is lost on the way: dims tell.
+    """
+    [spec] = load(make_model("first/m", text, model))
+    said = text_format.MessageToString(spec.config)
+    assert ("max_batch_size" in said) is (spec.max_batch_size > 0)
+    [again] = load(make_model("again/m", said, model))
+    assert again.config == spec.config
+    assert (again.inputs, again.outputs) == (spec.inputs, spec.outputs)
+    assert again.without_effect == {}
 
 
 def test_a_large_model_is_a_directory(make_model: MakeModel, lstm_model: LstmModel) -> None:
