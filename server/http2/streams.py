@@ -60,14 +60,14 @@ class StreamCall(Call):
             self._cancel_safely()  # it may hold something for as long as the stream lasts
 
     def _begin(self, message: bytes) -> None:
-        try:
-            request = decoded(self._method, message)
-        except RequestError as error:
-            raise Refused(failure(error)) from None
         self._open += 1
         slot = Slot(self)
         if self._method.ordered:
             self._slots.append(slot)
+        try:
+            request = decoded(self._method, message)
+        except RequestError as error:
+            return slot.fill(error)
         self._handle(request, slot)
 
     def filled(self, slot: Slot, message: Message | Exception) -> None:

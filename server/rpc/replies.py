@@ -61,11 +61,12 @@ class Replies(Generic[M]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write_later(context))
                 while (message := await context.read()) is not grpc.aio.EOF:
-                    if isinstance(message, Exception):  # see server.rpc.registration
-                        raise Ended(message)
                     slot = await self._slot()
                     self._handling = True
-                    handle(message, slot)
+                    if isinstance(message, Exception):  # there is none: server.rpc.registration
+                        slot.fill(message)
+                    else:
+                        handle(message, slot)
                     self._handling = False
                     await self._write_ready(context)  # an answer at once needs no other task
                 self._no_more = True
