@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install proto lint check test bench bench-simulation bench-training bench-triton demo serve clean
+.PHONY: help install proto lint check test bench bench-simulation bench-training bench-triton fuzz demo serve clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -63,6 +63,11 @@ bench-triton: install .venv-triton/.installed ## beside a real Triton server, un
 	.venv-peers/bin/pip install --quiet --no-deps tf_keras==2.21.0
 	@touch $@
 
+MINUTES ?= 3
+
+fuzz: install ## malformed requests against a real server, MINUTES=3; SEED=7 for the same again
+	$(BIN)/python -m fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 demo: install ## train, export, serve and stream a real data set
 	$(BIN)/python -m demo
 
@@ -70,4 +75,4 @@ serve: install ## serve ./repository
 	$(BIN)/rnnserve serve --repository repository
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-proto .venv-peers .venv-triton .venv-perf .demo runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-peers .venv-triton .venv-perf .demo .fuzz runs repository .pytest_cache .mypy_cache .ruff_cache .hypothesis

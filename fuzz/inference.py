@@ -6,13 +6,13 @@ the server it sees.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fuzz import odd
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
     from typing import TypeAlias
 
@@ -34,6 +34,12 @@ OF_TENSORS = (
     *("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"),
     *("classification", "binary_data", "binary_data_size", "custom", ""),
 )
+LIKELY = {
+    "shared_memory_region": pb.InferParameter(string_param="region"),
+    "shared_memory_offset": pb.InferParameter(int64_param=0),
+    "shared_memory_byte_size": pb.InferParameter(int64_param=16),
+    "classification": pb.InferParameter(int64_param=2),
+}
 FIELDS = tuple(field.name for field in pb.InferTensorContents.DESCRIPTOR.fields)
 
 
@@ -84,7 +90,7 @@ def _too_few(rng: Random, request: pb.ModelInferRequest) -> None:
 
 
 def _too_many(rng: Random, request: pb.ModelInferRequest) -> None:
-    request.raw_input_contents.extend([odd.content(rng)] * rng.choice((1, 2, 1000)))
+    request.raw_input_contents.extend([odd.content(rng)[:100]] * rng.choice((1, 2, 1000)))
 
 
 def _typed(rng: Random, request: pb.ModelInferRequest) -> None:
@@ -173,8 +179,12 @@ def _no_inputs(rng: Random, request: pb.ModelInferRequest) -> None:
 
 def _outputs(rng: Random, request: pb.ModelInferRequest) -> None:
     request.ClearField("outputs")
-    for _ in range(rng.choice((1, 2, 2, 3, 1000))):
-        request.outputs.add(name=odd.text(rng, "y", "y", "h_next", "x"))
+    names = ("y", "y", "y", "h_next", "x", odd.text(rng))
+    for _ in range(rng.choice((1, 2, 2, 3))):
+        request.outputs.add(name=rng.choice(names))
+    if rng.random() < 0.05:
+        for _ in range(1000):
+            request.outputs.add(name="y")
 
 
 # ---- parameters ----------------------------------------------------------------------------------
@@ -209,10 +219,11 @@ def _of_tensors(rng: Random, request: pb.ModelInferRequest) -> None:
     """Shared memory, classification and the like, of any kind."""
     if not request.outputs:
         request.outputs.add(name="y")
-    tensors = (*request.inputs, *request.outputs)
-    parameters: Mapping[str, pb.InferParameter] = rng.choice(tensors).parameters
-    for name in odd.some(rng, OF_TENSORS, 3) or [OF_TENSORS[0]]:
-        parameters[name].CopyFrom(_value(rng))
+    tensor: Any = rng.choice((*request.inputs, *request.outputs))
+    for name in odd.some(rng, OF_TENSORS, 3) or ["classification"]:
+        tensor.parameters[name].CopyFrom(
+            LIKELY[name] if name in LIKELY and odd.flag(rng) else _value(rng)
+        )
 
 
 def _value(rng: Random) -> pb.InferParameter:
@@ -248,7 +259,7 @@ def _request_id(rng: Random, request: pb.ModelInferRequest) -> None:
 
 def _nothing(rng: Random, request: pb.ModelInferRequest) -> None:
     """Some fields are not there at all, or none is."""
-    fields = [field.name for field, _ in request.ListFields()]
+    fields: list[Any] = [field.name for field, _ in request.ListFields()]
     for name in rng.sample(fields, rng.randrange(1, len(fields) + 1)) if fields else ():
         request.ClearField(name)
 

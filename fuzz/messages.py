@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 NAMES = ("fold", "double", "x", "y", "h", "h_next", "nobody")
-SETTINGS = ("trace_level", "trace_rate", "trace_count", "log_frequency", "trace_mode", "log_info")
-SETTINGS += ("log_verbose_level", "log_format", "log_file", "trace_file", "log_warning")
+SETTINGS = (
+    *("trace_level", "trace_rate", "trace_count", "log_frequency", "trace_mode", "trace_file"),
+    *("log_info", "log_warning", "log_verbose_level", "log_format", "log_file"),
+)
 # what strings are likely to be, by a word in their field's name
 LIKELY = (
     ("version", odd.VERSIONS),
@@ -86,7 +88,8 @@ def _scalar(rng: Random, field: FieldDescriptor) -> Any:
 
 def _whole(number: int, kind: int) -> int:
     """The number as this kind holds it."""
-    bits = 32 if kind in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32) else 64
+    is_short = kind in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32)
+    size = 2**32 if is_short else 2**64
     if kind in (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64):
-        return number % 2**bits
-    return (number + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+        return number % size
+    return (number + size // 2) % size - size // 2

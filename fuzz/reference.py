@@ -61,7 +61,9 @@ class Reference:
         self.unclear: set[Key] = set()  # what became of them cannot be told from answers
 
     def accepts(self, request: pb.ModelInferRequest) -> bool:
-        """Whether a request that is right in itself, without a number, comes at the right time."""
+        """Whether a request that is right in itself comes at the right time; its number, if it has
+        one, is the next.
+        """
         asked = read(request)
         if asked.key.model == "double":
             return True
@@ -70,14 +72,22 @@ class Reference:
         known = self.sequences.get(asked.key)
         return known is not None and len(known.state) == len(asked.x)
 
+    def next_number(self, request: pb.ModelInferRequest) -> int:
+        """Which of its sequence a right request would be; 0 if there is no such sequence."""
+        asked = read(request)
+        if asked.key.model == "double":
+            return 0
+        known = self.sequences.get(asked.key)
+        return 1 if asked.start else known.count + 1 if known is not None else 0
+
     def answered(self, request: pb.ModelInferRequest, response: pb.ModelInferResponse) -> None:
         """The server has run this request. Raises Wrong where that, or the answer, is wrong."""
         asked = read(request)
+        expected = self.expected(asked)
+        if expected is None or any(output.parameters for output in request.outputs):
+            return  # as classes, say; that it was run shows later
         told = _told(request, asked, response)
-        expected = double(asked.x) if asked.key.model == "double" else self._run(asked)
-        if expected is None:
-            self.unclear.add(asked.key)
-        elif expected.shape != told.shape or expected.tobytes() != told.tobytes():
+        if expected.shape != told.shape or expected.tobytes() != told.tobytes():
             raise Wrong(
                 f"sequence {asked.key}: expected {_shown(expected)}, got {_shown(told)}; "
                 f"known of it: {self.sequences.get(asked.key)}"
@@ -89,13 +99,18 @@ class Reference:
         self._ended.pop(key, None)
         self.unclear.discard(key)
 
-    def _run(self, asked: Asked) -> Ints | None:
-        """What to answer; None where two answers, or what comes after them, are right."""
+    def expected(self, asked: Asked) -> Ints | None:
+        """What to answer, and the sequence goes on; None where two answers are right. Raises Wrong
+        where none is.
+        """
+        if asked.key.model == "double":
+            return double(asked.x)
         known = self.sequences.get(asked.key)
         if asked.start:
             before = known or self._ended.get(asked.key)
             if asked.step and before is not None and 1 in before.answers:
-                return None  # begins anew, or is the same START once more
+                self.unclear.add(asked.key)  # begins anew, or is the same START once more
+                return None if asked.states_of else fold(asked.x, _zeros(asked))
             return self._begin(asked)
         if asked.step and (known is None or asked.step != known.count + 1):
             return self._again(asked)
@@ -106,7 +121,7 @@ class Reference:
         return self._go_on(asked, known)
 
     def _begin(self, asked: Asked) -> Ints:
-        state = self._source(asked) if asked.states_of else np.zeros((len(asked.x), 2), np.int64)
+        state = self._source(asked) if asked.states_of else _zeros(asked)
         if state is None:
             raise Wrong(f"sequence {asked.key} has begun with the states of {asked.states_of!r}")
         self._ended.pop(asked.key, None)
@@ -123,12 +138,14 @@ class Reference:
             self._ended[asked.key] = self.sequences.pop(asked.key)
         return y
 
-    def _again(self, asked: Asked) -> Ints | None:
+    def _again(self, asked: Asked) -> Ints:
         """A numbered request that was answered before."""
         known = self.sequences.get(asked.key) or self._ended.get(asked.key)
         if known is None or asked.step not in known.answers:
             raise Wrong(f"{asked.key} was answered to step {asked.step}, which it never made")
-        return None if asked.end and asked.key in self.sequences else known.answers[asked.step]
+        if asked.end and asked.key in self.sequences:
+            self.unclear.add(asked.key)  # its END is done, or not
+        return known.answers[asked.step]
 
     def _source(self, asked: Asked) -> Ints | None:
         """The states that the sequence begins with, if there are such and they fit."""
@@ -161,6 +178,11 @@ def read(request: pb.ModelInferRequest) -> Asked:
         parameters["rnnserve_states_of"].string_param if "rnnserve_states_of" in parameters else "",
         [output.name for output in request.outputs] or ["y"],
     )
+
+
+def _zeros(asked: Asked) -> Ints:
+    """What a sequence begins with."""
+    return np.zeros((len(asked.x), 2), np.int64)
 
 
 def _input(request: pb.ModelInferRequest) -> Ints:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = dict.fromkeys(("server", "inspection", "models", "export", "demo", "bench"), "")
+FOLDERS = dict.fromkeys(("server", "inspection", "models", "export", "demo", "bench", "fuzz"), "")
 FOLDERS["rnnserve"] = "client"
 
 # Who (a package or module, the longest name that fits counts) → what beside itself and the standard
@@ -122,6 +122,10 @@ MAY_IMPORT = {
     },
     # who looks at all of it from outside
     "demo": {"models", "rnnserve", "torch", "numpy", "onnxruntime", "matplotlib", "rich"},
+    "fuzz": {
+        *("demo.server_process", "server.stubs", "rnnserve.v1"),
+        *("grpc", "google.protobuf", "numpy", "onnx", "rich", "typer"),
+    },
     "bench": {
         *("demo", "models", "export", "server", "rnnserve"),
         *("torch", "numpy", "grpc", "uvloop", "rich"),
@@ -228,7 +232,16 @@ def bare() -> set[str]:
 def test_the_server_loads_no_torch(bare: set[str]) -> None:
     loaded = top_level(loaded_by(*every_module("server"))) - bare
     assert "onnxruntime" in loaded
-    assert not loaded & {"torch", "models", "export", "demo", "bench", "matplotlib", "safetensors"}
+    assert not loaded & {
+        "torch",
+        "models",
+        "export",
+        "demo",
+        "bench",
+        "fuzz",
+        "matplotlib",
+        "safetensors",
+    }
 
 
 def test_the_client_loads_grpc_protobuf_numpy_and_nothing_else() -> None:
