@@ -14,14 +14,15 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from fuzz import inference, messages, mutation
 from fuzz.reference import Key, Reference
-from server.errors import NotAllowed, RequestError
+from server.errors import RequestError
 from server.rpc.inference import Inference
 from server.rpc.status import code_of
+from server.serving import home_of
 from server.stubs.inference import grpc_service_pb2 as oip
 
 CLEAR = {
@@ -31,6 +32,7 @@ CLEAR = {
     grpc.StatusCode.FAILED_PRECONDITION,  # the wrong number
     grpc.StatusCode.OUT_OF_RANGE,  # an old number
 }
+MAX_MESSAGE_BYTES = 4 * 2**20  # of the rig's server
 IDS = (1, 7, -7, 2**63 - 1, 2**63, 2**64 - 1, "7", "-7", "a", "é" * 128, "sequence")
 # one server for all examples: the more of them it has seen, the better
 ONE_SERVER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -41,7 +43,22 @@ chance = st.randoms(use_true_random=False)
 
 def some_request(rng: Random) -> oip.ModelInferRequest:
     request = inference.right(rng, IDS, "fold")
-    return inference.spoiled(rng, request) if rng.random() < 0.8 else request
+    if rng.random() < 0.8:
+        inference.spoiled(rng, request)
+    note(f"{request}"[:2000])
+    return request
+
+
+@pytest.fixture
+def beginning(rig: Any) -> Any:
+    """Begins an example; what another one has left that failed does not count."""
+
+    def begin() -> Reference:
+        for session in rig.serving.sessions:
+            home_of(session).close(session)
+        return Reference()
+
+    return begin
 
 
 async def judge(
@@ -53,7 +70,9 @@ async def judge(
     if code is grpc.StatusCode.OK:
         reference.answered(request, await call)
     else:
-        assert code in CLEAR, (code, await call.details(), request)
+        is_too_large = request.ByteSize() > MAX_MESSAGE_BYTES
+        allowed = {grpc.StatusCode.RESOURCE_EXHAUSTED} if is_too_large else CLEAR
+        assert code in allowed, (code, await call.details(), f"{request}"[:2000])
         assert await call.details()
         assert await rig.snapshot() == before
 
@@ -68,7 +87,7 @@ async def finish(rig: Any, reference: Reference) -> None:
             reference.answered(request, await rig.inference.ModelInfer(request))
     for key in reference.unclear:
         await end(rig, key)
-    assert len(rig.serving.sessions) == 0
+    assert not (left := [session.id for session in rig.serving.sessions]), left
 
 
 async def end(rig: Any, key: Key) -> None:
@@ -80,8 +99,8 @@ async def end(rig: Any, key: Key) -> None:
 
 @given(rng=chance)
 @EXAMPLES
-async def test_calls(rig: Any, rng: Random) -> None:
-    reference = Reference()
+async def test_calls(rig: Any, beginning: Any, rng: Random) -> None:
+    reference = beginning()
     for _ in range(rng.randrange(1, 8)):
         await judge(rig, reference, some_request(rng), await rig.snapshot())
     await finish(rig, reference)
@@ -89,10 +108,11 @@ async def test_calls(rig: Any, rng: Random) -> None:
 
 @given(rng=chance)
 @EXAMPLES
-async def test_in_a_stream(rig: Any, rng: Random) -> None:
+async def test_in_a_stream(rig: Any, beginning: Any, rng: Random) -> None:
     """All at once; the answers come in the order of the requests, and the stream stays open."""
-    reference, stream = Reference(), rig.inference.ModelStreamInfer()
+    reference, stream = beginning(), rig.inference.ModelStreamInfer()
     requests = [some_request(rng) for _ in range(rng.randrange(1, 8))]
+    requests = [each for each in requests if each.ByteSize() < MAX_MESSAGE_BYTES]
     for request in requests:
         await stream.write(request)
     for request in requests:
@@ -109,9 +129,9 @@ async def test_in_a_stream(rig: Any, rng: Random) -> None:
 
 @given(rng=chance)
 @EXAMPLES
-async def test_damaged_bytes(rig: Any, rng: Random) -> None:
+async def test_damaged_bytes(rig: Any, beginning: Any, rng: Random) -> None:
     """A right request after some damage: what can still be read is judged as what it says now."""
-    reference = Reference()
+    reference = beginning()
     send = rig.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     for _ in range(rng.randrange(1, 8)):
         right = inference.right(rng, IDS, "fold").SerializeToString()
@@ -140,16 +160,11 @@ def right_ones(rig: Any) -> list[oip.ModelInferRequest]:
     ]
 
 
-def no_regions() -> Any:
-    """Of a caller who may use no shared memory."""
-    raise NotAllowed("not here")
-
-
 def read(rig: Any, request: oip.ModelInferRequest) -> bool:
     """Whether the server takes the request; else it says clearly why not."""
     refused: RequestError | None = None
     try:
-        Inference(rig.serving, request, "", no_regions)
+        Inference(rig.serving, request, "", lambda: rig.serving.regions)
     except RequestError as error:
         refused = error
     assert refused is None or (code_of(refused) in CLEAR and str(refused)), (refused, request)
@@ -191,9 +206,11 @@ async def test_damaged_requests_of_every_model(rig: Any, rng: Random) -> None:
 @pytest.mark.parametrize("spoil", inference.SPOILS, ids=lambda spoil: spoil.__name__)
 async def test_each_mistake_is_one(rig: Any, spoil: Any) -> None:
     """By itself it makes some requests wrong, or it would spoil nothing."""
-    refused = 0
-    for seed in range(60):
+    codes = set()
+    for seed in range(40):
         request = right_ones(rig)[seed % 4]
         spoil(Random(seed), request)
-        refused += not read(rig, request)
-    assert refused > 0 or spoil.__name__ in ("_request_id",)
+        codes.add(await rig.inference.ModelInfer(request).code())
+    wrong = codes - {grpc.StatusCode.OK}
+    assert wrong <= CLEAR
+    assert wrong or spoil.__name__ == "_request_id"  # which may be anything
