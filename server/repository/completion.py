@@ -135,6 +135,11 @@ def _fill_state(
     if not state.dims:
         other = model.outputs.get(state.output_name, tensor)
         state.dims.extend(_row(tensor.shape or other.shape or (), batch_axis))
+        if -1 in state.dims and not any(initial.dims for initial in state.initial_state):
+            raise Problem(
+                f"{label}: the model has {list(tensor.shape or ())}; expected its dims: which size"
+                " it has is not told"
+            )
 
 
 def _fill(

@@ -22,6 +22,16 @@ def of_directory(model_dir: Path, present: list[int], config: ModelConfig) -> It
         yield f"directory {name!r} is no version; expected a number from 1 on, without zeros before"
 
 
+def of_states(config: ModelConfig) -> Iterator[str]:
+    """About sizes that nobody has said."""
+    for state in config.sequence_batching.state:
+        if -1 in state.dims and not state.initial_state:
+            yield (
+                f"state {state.input_name!r}: dims {list(state.dims)}: -1 is taken as 1, as without"
+                " an initial_state that says more; a step that gives another size fails"
+            )
+
+
 def of_graph(config: ModelConfig, model: OnnxFile) -> Iterator[str]:
     """About states that nobody configured, where the inputs were not listed either. Whether they
     are states cannot be told from shapes; that is what the command looks into.

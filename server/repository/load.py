@@ -112,7 +112,7 @@ def _version(model_dir: Path, version: int, source: _Source) -> ModelSpec:
         return replace(
             spec,
             without_effect=without_effect(source.config),
-            hints=tuple(hints.of_graph(source.config, model)),
+            hints=(*hints.of_graph(source.config, model), *hints.of_states(source.config)),
         )
     except Problem as problem:
         raise StartupError(f"{source.where}: {problem}") from None

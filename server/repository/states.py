@@ -102,7 +102,9 @@ def _initial(
     shape: Shape,
     model_dir: Path,
 ) -> tuple[NDArray[Any], Shape]:
-    """The initial state and the shape, made exact by it where dims are -1. Raises Problem."""
+    """The initial state and the shape, made exact by it where dims are -1, or else 1 there. Raises
+    Problem.
+    """
     if len(state.initial_state) > 1:
         raise Problem(f"{label}: {len(state.initial_state)} initial_state; expected at most 1")
     source = None
@@ -117,12 +119,16 @@ def _initial(
         if together is None:
             raise Problem(f"{label}: initial_state's dims {dims}; the state has {list(shape)}")
         shape = together
-    if -1 in shape:
-        raise Problem(f"{label}: dims {list(shape)}; expected sizes: a state must not grow")
+    shape = tuple(1 if size == -1 else size for size in shape)  # as Triton has it
     if source is None or source.WhichOneof("state_data") != "data_file":
         return _frozen(np.zeros(shape, datatype.dtype)), shape
     values = read_raw(
-        model_dir / INITIAL_STATES, source.data_file, f"{label}: data_file", datatype, shape
+        model_dir / INITIAL_STATES,
+        source.data_file,
+        f"{label}: data_file",
+        datatype,
+        shape,
+        may_be_longer=True,
     )
     return _frozen(values), shape
 

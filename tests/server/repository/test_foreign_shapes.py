@@ -62,12 +62,6 @@ X = 'input { name: "x" data_type: TYPE_FP32 dims: [ %s ] }'
         (
             BATCH,
             ["batch", "past", 2],
-            config(4, "-1, 2"),
-            "state 's': dims [-1, 2]; expected sizes: a state must not grow",
-        ),
-        (
-            BATCH,
-            ["batch", "past", 2],
             config(4, "0, 2"),
             "state 's': dims [0, 2]; expected sizes of 1 or more, or -1 for any",
         ),
@@ -77,12 +71,6 @@ X = 'input { name: "x" data_type: TYPE_FP32 dims: [ %s ] }'
             config(4, "-1, 2"),
             "state 's': dims [-1, 2]; the model has [-1, 2], of which axis 0 is the batch; dims are"
             " without it. For a model without a batch axis: expected max_batch_size: 0",
-        ),
-        (
-            BATCH,
-            BATCH,
-            config(0, "-1, 2"),
-            "state 's': dims [-1, 2]; expected sizes: a state must not grow",
         ),
         (
             BATCH,

@@ -124,6 +124,7 @@ def test_any_byte_but_0_is_true(make_model: MakeModel) -> None:
         ("dims: [ -1, 3 ]", "dims: [ 2, 3 ] zero_data: true", (2, 3)),
         ("dims: [ -1, -1 ]", "dims: [ 2, -1 ] zero_data: false", (2, 3)),
         ("", "dims: [ 5, 3 ]", (5, 3)),
+        ("dims: [ -1, 3 ]", "zero_data: true", (1, 3)),
     ],
 )
 def test_an_initial_state_fixes_sizes(
@@ -137,7 +138,10 @@ def test_an_initial_state_fixes_sizes(
 @pytest.mark.parametrize(
     ("state", "answer"),
     [
-        ("dims: [ -1, 3 ]", "dims [-1, 3]; expected sizes: a state must not grow"),
+        (
+            "",
+            "the model has [-1, -1, 3]; expected its dims: which size it has is not told",
+        ),
         (
             "dims: [ -1, 3 ] initial_state { dims: [ 0, 3 ] }",
             "initial_state's dims [0, 3]; expected sizes of 1 or more",
@@ -158,3 +162,11 @@ def test_sizes_that_a_state_cannot_have(make_model: MakeModel, state: str, answe
     with pytest.raises(StartupError) as caught:
         load(path)
     assert str(caught.value) == f"{path}/config.pbtxt: state 's': {answer}"
+
+
+def test_a_size_that_nobody_says_is_one_and_is_said(make_model: MakeModel) -> None:
+    model = carrier(TensorProto.FLOAT, "any", 3)
+    [spec] = load(make_model("m", config("dims: [ -1, 3 ]"), model))
+    assert (spec.states[0].shape, spec.states[0].initial.any()) == ((1, 3), False)
+    (hint,) = spec.hints
+    assert hint.startswith("state 's': dims [-1, 3]: -1 is taken as 1")
