@@ -122,7 +122,7 @@ REFUSED = {
     "model": ("NOT_FOUND", "Request for unknown model: 'other' is not found"),
     "version": ("NOT_FOUND", "Request for unknown model: 'vowels' version 2 is not found"),
     "metadata": ("NOT_FOUND", "Request for unknown model: 'other' is not found"),
-    "load": ("UNIMPLEMENTED", "RepositoryModelLoad is not offered"),
+    "load": ("UNAVAILABLE", "explicit model load / unload is not allowed"),
 }
 
 

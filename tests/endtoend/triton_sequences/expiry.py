@@ -13,7 +13,7 @@ from tests.endtoend.triton_sequences.talk import add, no_start, refusal, request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EXPIRED = "; it has expired after 1 s without one"
+EXPIRED = "; it has expired after 1 s without a request"
 
 
 @pytest.fixture
