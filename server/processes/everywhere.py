@@ -35,6 +35,6 @@ async def _all(service: Any, method: Any, request: Any, caller: Caller) -> Any:
     own = await answered
     if isinstance(own, Exception):
         raise own
-    peers = service.routes.peers.values()
+    peers = await service.routes.present()
     await service.routes.ask([getattr(peer.inference, method.__name__) for peer in peers], request)
     return own

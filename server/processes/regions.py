@@ -11,7 +11,7 @@ from server.processes.failures import error_of
 from server.stubs.inference import grpc_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from server.processes.routes import Peer, Routes
+    from server.processes.routes import Routes
     from server.shared_memory import Regions
 
 
@@ -21,7 +21,7 @@ async def register_with_others(
     """What is registered here now. Where another process refuses, it is taken back everywhere, and
     that process' RequestError is raised.
     """
-    peers = await _present(routes)
+    peers = await routes.present()
     answers = await asyncio.gather(
         *(peer.inference.SystemSharedMemoryRegister(request) for peer in peers),
         return_exceptions=True,
@@ -44,13 +44,6 @@ async def unregister_with_others(
     routes: Routes, request: pb.SystemSharedMemoryUnregisterRequest
 ) -> pb.SystemSharedMemoryUnregisterResponse:
     """What is unregistered here now. Raises RequestError."""
-    peers = await _present(routes)
+    peers = await routes.present()
     await routes.ask([peer.inference.SystemSharedMemoryUnregister for peer in peers], request)
     return pb.SystemSharedMemoryUnregisterResponse()
-
-
-async def _present(routes: Routes) -> list[Peer]:
-    """The other processes. One that is not there begins anew, with no regions."""
-    peers = list(routes.peers.values())
-    missing = await asyncio.gather(*(peer.reach() for peer in peers), return_exceptions=True)
-    return [peer for peer, why in zip(peers, missing, strict=True) if why is None]

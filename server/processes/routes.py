@@ -123,6 +123,12 @@ class Routes:
         task.add_done_callback(done)
         return task.cancel  # type: ignore[return-value]
 
+    async def present(self) -> list[Peer]:
+        """The other processes that are there. One that is not begins anew when it is."""
+        peers = list(self.peers.values())
+        missing = await asyncio.gather(*(peer.reach() for peer in peers), return_exceptions=True)
+        return [peer for peer, why in zip(peers, missing, strict=True) if why is None]
+
     async def ask(self, methods: Iterable[Any], request: Any) -> list[Any]:
         """What the processes answer that are there. Raises RequestError."""
         answers = await asyncio.gather(
