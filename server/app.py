@@ -37,7 +37,7 @@ DESCRIPTORS = (
     grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
 )
 SERVICES = tuple(descriptor.full_name for descriptor in DESCRIPTORS)
-EXPIRY_INTERVAL_S = 0.5
+EXPIRY_INTERVAL_S = 0.2
 EXPIRING_AT_ONCE = 1000  # sessions, before others get their turn
 STOP_GRACE_S = 1.0  # for streams to write their last answers and be closed
 
