@@ -160,7 +160,7 @@ class Remembered:
 
 def fingerprint(step: Step) -> int:
     """Tells two steps of one number apart, unless by a chance of one in 2⁶⁴."""
-    inputs = [step.inputs[name].tobytes() for name in sorted(step.inputs)]
+    inputs = [(array.shape, array.tobytes()) for _, array in sorted(step.inputs.items())]
     return hash((step.begins_with, *inputs))
 
 

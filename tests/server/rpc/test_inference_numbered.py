@@ -267,3 +267,16 @@ async def test_sequences_are_told_apart(rig: Any) -> None:
             assert got == folded(rig, x)
         await run(rig, X[2], 1, sequence, start=True, **fields)
     assert len(rig.serving.sessions) == 3
+
+
+ROWS, TIMESTEPS = np.array([[[1, 2]], [[3, 4]]]), np.array([[[1, 2], [3, 4]]])  # the same bytes
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_other_shapes_are_other_inputs(rig: Any, end: bool) -> None:
+    """A START with the same bytes in another shape begins anew, and is not answered as before."""
+    for x in (TIMESTEPS, ROWS, TIMESTEPS):
+        request = rig.infer("fold", {"x": x}, 1, start=True, end=end)
+        request.parameters["rnnserve_step"].int64_param = 1
+        answer = rig.outputs_of(await rig.inference.ModelInfer(request))
+        assert answer["y"].tolist() == rig.fold(x).tolist()
