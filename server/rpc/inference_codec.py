@@ -41,6 +41,10 @@ CONTENTS = {
     "FP64": "fp64_contents",
 }
 
+# How often a request may ask for an output: as it is, as classes, in shared memory. Without a bound
+# a few bytes would ask for an answer of any size.
+MAX_TIMES = 3
+
 
 def decode_inputs(
     model: ServedModel,
@@ -93,6 +97,11 @@ def wanted_outputs(
     InvalidRequest, Unsupported, RegionNotFound, NotAllowed.
     """
     ways = {}
+    if len(request.outputs) > MAX_TIMES * len(model.outputs):
+        raise InvalidRequest(
+            f"expected at most {MAX_TIMES * len(model.outputs)} outputs to be asked of model "
+            f"'{model.spec.name}', {MAX_TIMES} times each that it has, got {len(request.outputs)}"
+        )
     for position, output in enumerate(request.outputs):
         if output.name not in model.outputs:
             raise InvalidRequest(

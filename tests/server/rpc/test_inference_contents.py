@@ -114,6 +114,22 @@ async def test_an_input_given_twice(rig: Any) -> None:
     assert "'x'" in await refuse(rig, request)
 
 
+async def test_an_output_may_be_asked_for_in_several_ways_but_not_without_end(rig: Any) -> None:
+    """An answer of any size could be had for a request of a few bytes."""
+    request = rig.infer("mixed", MIXED, 1, start=True, outputs=("y",) * 6)
+    response = await rig.inference.ModelInfer(request)
+    assert len(response.raw_output_contents) == 6
+    for count in (7, 100_000):
+        request = rig.infer("mixed", MIXED, 2, start=True, outputs=("y",) * count)
+        call = rig.inference.ModelInfer(request)
+        error = await rig.refused(call, grpc.StatusCode.INVALID_ARGUMENT, "InvalidRequest")
+        assert error.details() == (
+            "expected at most 6 outputs to be asked of model 'mixed', 3 times each that it has, "
+            f"got {count}"
+        )
+    assert len(rig.serving.sessions) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "field", "value"),
     [
