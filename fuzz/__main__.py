@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 TRANSPORTS = ("grpcio", "http2", "native")
 FOLDER = Path(".fuzz")
 REFRESH_S = 0.25
+WIDTH = 110  # characters of a line in a file
 MAX_FINDINGS = 5
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -54,16 +55,15 @@ def main(
     with lengths, shapes, names, types or parameters spoiled; bytes with flipped bits or parts
     missing; any message to any method; noise. In calls and in streams.
 
-    Wrong are: [bold]INTERNAL[/] or [bold]UNKNOWN[/] in place of a clear status, an answer that does
-    not come, a server that dies or logs an error, a session that is left behind, and above all a
-    session that a refused request has changed: the model computes [bold]h = 3 h + x[/] in integers
-    that wrap around, so whatever was changed shows in every later answer, which is compared bit for
-    bit.
+    Wrong are: INTERNAL or UNKNOWN in place of a clear status, an answer that does not come, a
+    server that dies or logs an error, a session that is left behind, and above all a session that a
+    refused request has changed. The model computes `h = 3 h + x` in integers that wrap around, so
+    whatever was changed shows in every later answer, which is compared bit for bit.
 
-    What is found is printed and stored under .fuzz/. The exit code is then 1.
+    What is found is printed and stored under .fuzz/, and the exit code is 1. To find it again, all
+    that its client had sent is sent once more:
 
-    [bold]To find it again:[/]
-      python -m fuzz --seed 7 --transport http2 --worker 3 --requests 812
+    `python -m fuzz --seed 7 --transport http2 --worker 3 --requests 812`
     """
     unknown = set(transport or ()) - set(TRANSPORTS)
     if unknown:
@@ -71,6 +71,8 @@ def main(
     chosen = tuple(transport or TRANSPORTS)
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     console, tally = Console(), Tally()
+    if not console.is_terminal:
+        console.width = WIDTH
     console.print(f"seed {seed}", highlight=False)
     numbers = range(workers) if worker is None else (worker,)
     seconds = minutes * 60 / len(chosen)
@@ -93,11 +95,10 @@ def _told(console: Console, seed: int, tally: Tally) -> int:
         path = FOLDER / f"{seed}-{number}.txt"
         finding.save(path)
         report.show(console, finding, str(path))
-        console.print(
-            f"  again: python -m fuzz --seed {seed} --transport {finding.transport} --worker "
-            f"{finding.worker} --requests {finding.number}",
-            highlight=False,
-        )
+        if finding.number:
+            again = f"--worker {finding.worker} --requests {finding.number}"
+            command = f"python -m fuzz --seed {seed} --transport {finding.transport} {again}"
+            console.print(f"  again: {command}", highlight=False)
     if not tally.findings:
         console.print(f"Nothing wrong. Again: make fuzz SEED={seed}", highlight=False)
     return 1 if tally.findings else 0
@@ -130,22 +131,22 @@ class Run:
     async def all(self, bars: Progress) -> None:
         try:
             with ServerProcess(self._models, self._log, *self._options) as server:
-                await self._workers(server, bars)
-                if not self._tally.findings:
+                if not await self._workers(server, bars):
                     self._look_back(server)
         except ServerFailed as failed:
             self._wrong(f"the server did not start: {failed}")
         for event in _errors(self._log):
             self._wrong(f"the server's log: {json.dumps(event, indent=1)}".replace("\\n", "\n"))
 
-    async def _workers(self, server: ServerProcess, bars: Progress) -> None:
+    async def _workers(self, server: ServerProcess, bars: Progress) -> bool:
+        """Whether they have found something."""
         tally, begin_s = self._tally, time.monotonic()
-        end_s, before = begin_s + self._seconds, tally.requests
+        end_s, before, found = begin_s + self._seconds, tally.requests, len(tally.findings)
 
         def goes_on(number: int) -> bool:
             if self._requests is not None:
                 return number <= self._requests
-            return time.monotonic() < end_s and not tally.findings
+            return time.monotonic() < end_s and len(tally.findings) == found
 
         bar = bars.add_task(self._transport, total=self._seconds, rate=0, seen="")
         each = (server.grpc, self._transport, self._seed)
@@ -156,6 +157,7 @@ class Run:
             rate = (tally.requests - before) / passed_s
             bars.update(bar, completed=passed_s, rate=rate, seen=report.seen(tally))
         await asyncio.gather(*tasks)
+        return len(tally.findings) > found
 
     def _look_back(self, server: ServerProcess) -> None:
         """Everybody has ended what was begun."""
