@@ -33,17 +33,20 @@ CLEAR = {
     grpc.StatusCode.OUT_OF_RANGE,  # an old number
 }
 MAX_MESSAGE_BYTES = 4 * 2**20  # of the rig's server
-IDS = (1, 7, -7, 2**63 - 1, 2**63, 2**64 - 1, "7", "-7", "a", "é" * 128, "sequence")
+IDS = (1, 7, "7", 2**64 - 1)  # few: most requests are to meet a sequence that has begun
 # one server for all examples: the more of them it has seen, the better
 ONE_SERVER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=ONE_SERVER)
-MANY = settings(EXAMPLES, max_examples=400)
-chance = st.randoms(use_true_random=False)
+EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=ONE_SERVER)
+MANY = settings(EXAMPLES, max_examples=800)
+# each seed makes a request: an example that fails is made smaller by leaving requests out
+seeds = st.integers(0, 2**32)
+several = st.lists(seeds, min_size=1, max_size=16)
 
 
-def some_request(rng: Random) -> oip.ModelInferRequest:
+def some_request(seed: int) -> oip.ModelInferRequest:
+    rng = Random(seed)
     request = inference.right(rng, IDS, "fold")
-    if rng.random() < 0.8:
+    if rng.random() < 0.6:
         inference.spoiled(rng, request)
     note(f"{request}"[:2000])
     return request
@@ -97,21 +100,21 @@ async def end(rig: Any, key: Key) -> None:
     await rig.inference.ModelInfer(request)
 
 
-@given(rng=chance)
+@given(several=several)
 @EXAMPLES
-async def test_calls(rig: Any, beginning: Any, rng: Random) -> None:
+async def test_calls(rig: Any, beginning: Any, several: list[int]) -> None:
     reference = beginning()
-    for _ in range(rng.randrange(1, 8)):
-        await judge(rig, reference, some_request(rng), await rig.snapshot())
+    for seed in several:
+        await judge(rig, reference, some_request(seed), await rig.snapshot())
     await finish(rig, reference)
 
 
-@given(rng=chance)
+@given(several=several)
 @EXAMPLES
-async def test_in_a_stream(rig: Any, beginning: Any, rng: Random) -> None:
+async def test_in_a_stream(rig: Any, beginning: Any, several: list[int]) -> None:
     """All at once; the answers come in the order of the requests, and the stream stays open."""
     reference, stream = beginning(), rig.inference.ModelStreamInfer()
-    requests = [some_request(rng) for _ in range(rng.randrange(1, 8))]
+    requests = [some_request(seed) for seed in several]
     requests = [each for each in requests if each.ByteSize() < MAX_MESSAGE_BYTES]
     for request in requests:
         await stream.write(request)
@@ -127,15 +130,17 @@ async def test_in_a_stream(rig: Any, beginning: Any, rng: Random) -> None:
     await finish(rig, reference)
 
 
-@given(rng=chance)
+@given(several=several)
 @EXAMPLES
-async def test_damaged_bytes(rig: Any, beginning: Any, rng: Random) -> None:
+async def test_damaged_bytes(rig: Any, beginning: Any, several: list[int]) -> None:
     """A right request after some damage: what can still be read is judged as what it says now."""
     reference = beginning()
     send = rig.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    for _ in range(rng.randrange(1, 8)):
-        right = inference.right(rng, IDS, "fold").SerializeToString()
-        before, damaged = await rig.snapshot(), mutation.mutated(rng, right)
+    for seed in several:
+        rng, before = Random(seed), await rig.snapshot()
+        damaged = inference.right(rng, IDS, "fold").SerializeToString()
+        if rng.random() < 0.6:
+            damaged = mutation.mutated(rng, damaged)
         call = send(damaged)
         if await call.code() is grpc.StatusCode.OK:
             request = oip.ModelInferRequest.FromString(damaged)
@@ -175,25 +180,28 @@ async def test_right_ones_are_right(rig: Any) -> None:
     assert all(read(rig, request) for request in right_ones(rig))
 
 
-@given(rng=chance)
+@given(seed=seeds)
 @MANY
-async def test_spoiled_requests_of_every_model(rig: Any, rng: Random) -> None:
+async def test_spoiled_requests_of_every_model(rig: Any, seed: int) -> None:
+    rng = Random(seed)
     read(rig, inference.spoiled(rng, rng.choice(right_ones(rig)), at_most=2))
     assert len(rig.serving.sessions) == 0
 
 
-@given(rng=chance)
+@given(seed=seeds)
 @MANY
-async def test_any_request_at_all(rig: Any, rng: Random) -> None:
+async def test_any_request_at_all(rig: Any, seed: int) -> None:
+    rng = Random(seed)
     request = messages.message(rng, oip.ModelInferRequest.DESCRIPTOR)
     request.model_name = rng.choice(("fold", "mixed", "affine", "whole"))
     read(rig, request)
     assert len(rig.serving.sessions) == 0
 
 
-@given(rng=chance)
+@given(seed=seeds)
 @MANY
-async def test_damaged_requests_of_every_model(rig: Any, rng: Random) -> None:
+async def test_damaged_requests_of_every_model(rig: Any, seed: int) -> None:
+    rng = Random(seed)
     damaged = mutation.mutated(rng, rng.choice(right_ones(rig)).SerializeToString())
     try:
         request = oip.ModelInferRequest.FromString(damaged)
