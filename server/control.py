@@ -189,16 +189,16 @@ class ModelControl:
 
     async def _let_go(self, model: ServedModel) -> None:
         """Its sessions may come to their end, but not for ever."""
-        limit_s = self._config.model_drain_limit_s
         name, version = model.spec.name, model.spec.version
         log.info("model takes no new sessions", model=name, version=version, left=len(model.table))
-        try:
-            async with asyncio.timeout(limit_s):
-                while len(model.table):  # noqa: ASYNC110  (not worth a look at every step)
-                    await asyncio.sleep(LOOK_S)
-        except TimeoutError:
-            ended = self._serving.end_all(model)
-            log.warning("sessions ended, the drain limit has passed", model=name, count=ended)
+        if model.keeps_something:  # else there are only requests, which are finished anyway
+            try:
+                async with asyncio.timeout(self._config.model_drain_limit_s):
+                    while len(model.table):  # noqa: ASYNC110  (not worth a look at every step)
+                        await asyncio.sleep(LOOK_S)
+            except TimeoutError:
+                ended = self._serving.end_all(model)
+                log.warning("sessions ended, the drain limit has passed", model=name, count=ended)
         await model.driver.idle()
         self._catalogue.has_left(model)
         self._serving.sessions.forget_table(model.table)

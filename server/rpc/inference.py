@@ -111,7 +111,8 @@ class Inference:
         as if the request had come without.
         """
         if isinstance(result, SessionClosed):
-            why = "; the one that it waited behind was cancelled, has failed or was an END"
+            ended = sequences.hint(self._serving, self._sequence.key(self._model))
+            why = ended or "; the one that it waited behind was cancelled, has failed or was an END"
             raise sequences.no_start(self._model, self._sequence, why)
         if isinstance(result, RequestError):
             raise result

@@ -175,7 +175,7 @@ def session_of(
         return serving.open(model, id=key, batch_size=batch_size or 1, replaces=session)
     goes_on = session is not None and not (session.closed if sequence.step else session.ending)
     if session is None or not goes_on:
-        raise no_start(model, sequence, _hint(serving, key))
+        raise no_start(model, sequence, hint(serving, key))
     if batch_size not in (0, session.batch_size):
         raise InvalidRequest(
             f"sequence {sequence.id} to model '{model.spec.name}' has batch size "
@@ -281,7 +281,8 @@ def check_constants(
             )
 
 
-def _hint(serving: Serving, key: SequenceId) -> str:
+def hint(serving: Serving, key: SequenceId) -> str:
+    """Why there is no sequence of that id any more, if it did not end by itself."""
     why = serving.sessions.why_gone(key)
     return f"; it {why}" if why else ""
 

@@ -13,6 +13,7 @@ import pytest
 
 from rnnserve.v1 import session_pb2 as pb
 from server.stubs.inference import grpc_service_pb2 as oip
+from tests.server.rpc.conftest import HeldEngine
 
 X = np.array([[[1, 2]]])
 Code = grpc.StatusCode
@@ -252,3 +253,41 @@ async def test_many_reloads_under_load(rig: Any, repository: Any) -> None:
         assert seen == [sum(factor**power for power in range(n + 1)) for n in range(6)]
     await step(rig, 1, end=True)
     await rig.until(lambda: everything(rig) == [(1, True)])
+
+
+async def test_requests_that_wait_when_the_drain_limit_passes(repository: Any, serve: Any) -> None:
+    """… are told what has become of their sequence; what runs is finished."""
+    repository.put("a", 3)
+    rig = await serve(load_model=("a",), model_drain_limit_s=0.05)
+    engine = HeldEngine(rig.serving.model("a").driver.engine)
+    rig.serving.model("a").driver.engine = engine
+    rig.serving.model("a").driver._own_thread = True
+    calls = [asyncio.ensure_future(step(rig, 1, start=True))]
+    await rig.until(lambda: rig.serving.model("a").scheduler.pending == 1)
+    calls.append(asyncio.ensure_future(step(rig, 1)))
+    await rig.until(lambda: rig.serving.model("a").scheduler.pending == 2)
+    await unload(rig)
+    closed = next(iter(rig.serving.sessions))
+    await rig.until(lambda: closed.closed)
+    engine.released.set()
+    error = await rig.refused(calls[1], Code.INVALID_ARGUMENT)
+    assert error.details().endswith("was closed when version 1 of model 'a' was unloaded")
+    assert await calls[0] == ("1", [1, 2])
+    await rig.until(lambda: everything(rig) == [])
+
+
+async def test_requests_without_a_sequence_are_finished(repository: Any, serve: Any) -> None:
+    stateless = """name: "fold" max_batch_size: 8
+        parameters { key: "rnnserve.constant.h" value { string_value: "[0, 0]" } }"""
+    repository.put("a", 3, config=stateless)
+    rig = await serve(load_model=("a",), model_drain_limit_s=0.0)
+    engine = HeldEngine(rig.serving.model("a").driver.engine)
+    rig.serving.model("a").driver.engine = engine
+    rig.serving.model("a").driver._own_thread = True
+    call = asyncio.ensure_future(rig.inference.ModelInfer(rig.infer("a", {"x": X})))
+    await rig.until(lambda: rig.serving.model("a").scheduler.pending == 1)
+    await unload(rig)
+    await asyncio.sleep(0.1)
+    engine.released.set()
+    assert rig.outputs_of(await call)["y"].tolist() == [[[1, 2]]]
+    await rig.until(lambda: everything(rig) == [])
