@@ -10,8 +10,9 @@ import structlog
 from h2.errors import ErrorCodes
 
 from server.http2.headers import BEGIN, BEGIN_BLOCK, END_BLOCK, END_OK, trailers
-from server.http2.messages import Messages, Refused, framed, too_large
+from server.http2.messages import Messages, framed
 from server.http2.protocol import STREAM_WINDOW
+from server.http2.refusals import Refused, too_large
 from server.rpc.methods import nothing_to_cancel
 from server.rpc.status import Failure
 
@@ -87,6 +88,7 @@ class Call:
             return self._fail(asked.problem)
         if asked.timeout_s is not None:
             self._timer = self._connection.loop.call_later(asked.timeout_s, self.give_up, LATE)
+        self._messages.encoding = asked.encoding
         self._start(asked)
 
     def received(self, data: bytes, size: int) -> None:

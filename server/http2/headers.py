@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import grpc
 
-from server.http2.messages import COMPRESSED
+from server.http2.compression import ACCEPTED, PLAIN, WINDOW_BITS, unknown
 from server.http2.protocol import HeaderBlock
 from server.rpc.status import Failure
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from server.http2.protocol import Header
 
 KIND = b"application/grpc"
-BEGIN: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", KIND))
+BEGIN: tuple[Header, ...] = (
+    (b":status", b"200"),
+    (b"content-type", KIND),
+    (b"grpc-accept-encoding", ACCEPTED),
+)
 END_OK: tuple[Header, ...] = ((b"grpc-status", b"0"),)
 BEGIN_BLOCK, END_BLOCK = HeaderBlock(BEGIN), HeaderBlock(END_OK)
 
@@ -31,6 +35,7 @@ class Asked(NamedTuple):
 
     headers: Sequence[Header] = ()
     path: bytes = b""
+    encoding: bytes = PLAIN  # of messages that are compressed
     timeout_s: float | None = None
     problem: Failure | None = None
     http_status: int = 0
@@ -38,6 +43,7 @@ class Asked(NamedTuple):
 
 def asked(headers: Sequence[Header]) -> Asked:
     path = method = kind = b""
+    encoding = PLAIN
     timeout_s: float | None = None
     problem: Failure | None = None
     for name, value in headers:
@@ -52,13 +58,15 @@ def asked(headers: Sequence[Header]) -> Asked:
             if timeout_s is None:
                 text = f"grpc-timeout {value!r}: digits and one of H, M, S, m, u, n are expected"
                 problem = Failure(grpc.StatusCode.INTERNAL, text, ())
-        elif name == b"grpc-encoding" and value != b"identity":
-            problem = COMPRESSED
+        elif name == b"grpc-encoding" and value != PLAIN:
+            encoding = value
+            if encoding not in WINDOW_BITS:
+                problem = unknown(encoding)
     if method != b"POST":
         return Asked(http_status=405)
     if kind != KIND and not kind.startswith((KIND + b"+", KIND + b";")):
         return Asked(http_status=415)
-    return Asked(headers, path, timeout_s, problem)
+    return Asked(headers, path, encoding, timeout_s, problem)
 
 
 def texts(headers: Iterable[Header]) -> Iterator[tuple[str, str]]:

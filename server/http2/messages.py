@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import struct
 
-import grpc
-
-from server.rpc.status import Failure
+from server.http2.compression import NOT_SAID_HOW, PLAIN, decompressed
+from server.http2.refusals import BAD_FLAG, NOT_ONE, Refused, too_large
 
 PREFIX = struct.Struct(">BI")  # compressed or not, length
 PREFIX_BYTES = PREFIX.size
 
 
-class Refused(Exception):
-    """The client must not go on with this call; `failure` is how it ends."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-
-
 class Messages:
     """Takes chunks of any size, gives whole messages. Nothing is allocated for what is announced
-    and has not come.
+    and has not come. Those that are marked as compressed are so by `encoding`.
     """
 
-    __slots__ = ("_buffer", "_max_bytes")
+    __slots__ = ("_buffer", "_max_bytes", "encoding")
 
     def __init__(self, max_bytes: int) -> None:
+        self.encoding = PLAIN
         self._max_bytes = max_bytes
         self._buffer: bytes | bytearray = b""
 
@@ -49,13 +41,14 @@ class Messages:
             return None
         with memoryview(buffer) as view:
             message = bytes(view[PREFIX_BYTES:end])
+        compressed = buffer[0]
         if len(buffer) == end:
             self._buffer = b""
         else:
             if isinstance(buffer, bytes):
                 self._buffer = buffer = bytearray(buffer)
             del buffer[:end]
-        return message
+        return decompressed(message, self.encoding, self._max_bytes) if compressed else message
 
     def only(self) -> bytes:
         """The one message that there must be, when all has come. Raises Refused."""
@@ -76,8 +69,10 @@ class Messages:
     def _end(self) -> int:
         """Where the first message ends. Raises Refused."""
         compressed, length = PREFIX.unpack_from(self._buffer)
-        if compressed:
-            raise Refused(COMPRESSED)
+        if compressed and self.encoding == PLAIN:
+            raise Refused(NOT_SAID_HOW)
+        if compressed > 1:
+            raise Refused(BAD_FLAG)
         if length > self._max_bytes:
             raise Refused(too_large("Received", length, self._max_bytes))
         return PREFIX_BYTES + int(length)
@@ -85,21 +80,3 @@ class Messages:
 
 def framed(message: bytes) -> bytes:
     return PREFIX.pack(0, len(message)) + message
-
-
-def too_large(what: str, size: int, limit: int) -> Failure:
-    """In grpcio's words."""
-    text = f"SERVER: {what} message larger than max ({size} vs. {limit})"
-    return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text, ())
-
-
-COMPRESSED = Failure(
-    grpc.StatusCode.UNIMPLEMENTED,
-    "this server takes no compressed messages; send them as they are",
-    (("grpc-accept-encoding", "identity"),),
-)
-
-NOT_ONE = Failure(
-    grpc.StatusCode.INTERNAL, "exactly one message is expected in a call of this method", ()
-)
-CUT = Failure(grpc.StatusCode.INTERNAL, "the stream ends within a message", ())

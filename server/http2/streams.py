@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.errors import RequestError
 from server.http2.calls import Call
-from server.http2.messages import CUT, Refused
+from server.http2.refusals import CUT, Refused
 from server.rpc.methods import decoded
 from server.rpc.status import failure
 

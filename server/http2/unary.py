@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from server.http2.calls import Call
-from server.http2.messages import Refused
+from server.http2.refusals import Refused
 from server.rpc.methods import decoded
 from server.rpc.status import Failure, failure
 

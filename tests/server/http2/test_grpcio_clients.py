@@ -104,12 +104,6 @@ async def test_large_messages_both_ways_beside_small_ones(rig: Any) -> None:
     assert [len(answer) for answer in answers] == [len(raw(bytes(size))) for size in sizes]
 
 
-async def test_compressed_messages_are_refused(rig: Any) -> None:
-    channel = rig.channel()
-    error = await failed(call(channel, "echo", bytes(1000), compression=grpc.Compression.Gzip))
-    assert error.code() is Code.UNIMPLEMENTED
-
-
 async def test_cancelled_and_late_calls_are_withdrawn(rig: Any) -> None:
     channel = rig.channel()
     cancelled = call(channel, "wait", b"cancelled")

@@ -7,7 +7,8 @@ import struct
 import pytest
 from grpc import StatusCode
 
-from server.http2.messages import Messages, Refused, framed
+from server.http2.messages import Messages, framed
+from server.http2.refusals import Refused
 
 WHOLE = [b"", b"a", bytes(300), b"", b"last"]
 STREAM = b"".join(framed(message) for message in WHOLE)
@@ -55,12 +56,14 @@ def test_what_is_too_large_is_refused_by_its_length() -> None:
     assert caught.value.failure.code is StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_compressed_ones_are_refused() -> None:
+@pytest.mark.parametrize(("encoding", "flag"), [(b"identity", 1), (b"gzip", 2)])
+def test_flags_that_mean_nothing_are_refused_at_once(encoding: bytes, flag: int) -> None:
     messages = Messages(300)
-    messages.add(struct.pack(">BI", 1, 3) + b"abc")
+    messages.encoding = encoding
+    messages.add(struct.pack(">BI", flag, 3))
     with pytest.raises(Refused) as caught:
         messages.next()
-    assert caught.value.failure.code is StatusCode.UNIMPLEMENTED
+    assert caught.value.failure.code is StatusCode.INTERNAL
 
 
 @pytest.mark.parametrize("stream", [b"", b"\0\0", framed(b"a")[:-1], framed(b"a") + b"\0"])
