@@ -24,6 +24,15 @@ BACKLOG = 1024
 LINGER_S = 0.2  # for the last answers to leave
 POLL_S = 0.01
 
+# A client whose machine has vanished is found out in two minutes: asked after a minute of silence,
+# then every quarter of one. (TCP_USER_TIMEOUT would also end those that merely read slowly.)
+KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 60,
+    "TCP_KEEPALIVE": 60,  # macOS's name for it
+    "TCP_KEEPINTVL": 15,
+    "TCP_KEEPCNT": 4,
+}
+
 
 class Http2Server:
     """Is used as a grpc.aio server is. `shares_port`: other processes listen on it, too."""
@@ -61,6 +70,7 @@ class Http2Server:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _keep_alive(bound)
         bound.bind(where)
         bound.listen(BACKLOG)  # a port in use is an error now; clients that come now have to wait
 
@@ -110,3 +120,11 @@ class Http2Server:
         for bound in self._sockets:
             bound.close()
         self._sockets.clear()
+
+
+def _keep_alive(listening: socket.socket) -> None:
+    """The sockets of its connections have the options that it has."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -191,3 +192,16 @@ async def test_a_port_may_be_shared() -> None:
     assert servers[1].add_insecure_port(f"127.0.0.1:{port}") == port
     for server in servers:
         await server.stop(None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name them otherwise")
+async def test_clients_that_have_vanished_are_found_out(rig: Any) -> None:
+    """By TCP, two minutes after the last word: what is set is what each connection has."""
+    assert await call(rig.channel(), "echo", b"a") == raw(b"a")
+    (connection,) = rig.server._connections
+    accepted = connection._transport.get_extra_info("socket")
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    options = [accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+    idle_s, interval_s, count = options
+    assert idle_s + interval_s * count == 120
