@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MODEL, HIDDEN = "lstm64", 64
 ROUNDS = 5
 SECONDS = 2.0
+GRPCIO = ("--transport", "grpcio")  # what the page takes for granted
 BUSY_US = 150
 FEW, MANY = 100, 1_000_000
 FRAMES = [(256, 256, "≥ 0.6"), (64, 256, ""), (64, 64, "")]  # units, sessions in a frame
@@ -107,7 +108,7 @@ def _against_echo(
         processes.service_echo() as service,
         processes.bytes_echo(HIDDEN) as ready,
         processes.bytes_echo(HIDDEN, BUSY_US) as busy,
-        ServerProcess(models, models / "server.log") as server,
+        ServerProcess(models, models / "server.log", *GRPCIO) as server,
         ServerProcess(models, models / "http2.log", "--transport", "http2") as http2,
     ):
         servers = {"ours": server.grpc, "http2": http2.grpc, "service": service, "bytes": ready}
@@ -128,7 +129,7 @@ def _against_echo(
 
 def _frames(models: Path, begin: Callable[[str], None], done: Callable[[], None]) -> list[Row]:
     rows = []
-    with ServerProcess(models, models / "frames.log") as server:
+    with ServerProcess(models, models / "frames.log", *GRPCIO) as server:
         for hidden, sessions, wanted in FRAMES:
             model = f"lstm{hidden}"
             alone = engine.load_engine(models, model)
@@ -153,7 +154,7 @@ def _frames(models: Path, begin: Callable[[str], None], done: Callable[[], None]
 def _with_many_sessions(
     models: Path, begin: Callable[[str], None], done: Callable[[], None]
 ) -> list[Row]:
-    options = ("--max-sessions", str(MANY + 1000))
+    options = (*GRPCIO, "--max-sessions", str(MANY + 1000))
     with ExitStack() as stack:
         few = stack.enter_context(ServerProcess(models, models / "few.log", *options))
         many = stack.enter_context(ServerProcess(models, models / "many.log", *options))

@@ -7,36 +7,27 @@ import gc
 import signal
 from typing import TYPE_CHECKING
 
-import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from rnnserve.v1 import session_pb2
+from server import transports
 from server.control import ModelControl
 from server.errors import StartupError
 from server.http import HttpServer
 from server.metrics import ServingCollector
 from server.rpc.inference_service import InferenceService
-from server.rpc.registration import add_to_server
 from server.rpc.session_service import SessionService
 from server.serving import Serving
-from server.stubs.inference import grpc_service_pb2
 
 if TYPE_CHECKING:
+    from grpc_health.v1 import health
+
     from server.config import ServerConfig
-    from server.http2.server import Http2Server
-    from server.native import NativeServer
     from server.processes.member import Member
+    from server.transports import Transport
 
 log = structlog.get_logger()
 
-DESCRIPTORS = (
-    session_pb2.DESCRIPTOR.services_by_name["SessionService"],
-    grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
-)
-SERVICES = tuple(descriptor.full_name for descriptor in DESCRIPTORS)
 EXPIRY_INTERVAL_S = 0.2
 EXPIRING_AT_ONCE = 1000  # sessions, before others get their turn
 STOP_GRACE_S = 1.0  # for streams to write their last answers and be closed
@@ -48,34 +39,33 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
     """
     stop = _stop_signals()
     serving = member.serving if member else Serving(config.limits.max_sessions)
-    shares_port = member is not None
-    http2 = _http2_server(config, shares_port=shares_port)
-    behind = _grpc_server(config, shares_port=shares_port)
-    front = _native_front(behind, config, shares_port=shares_port)
-    server = http2 or front or behind
-    grpc_port = 0 if member else _listen(server, config)
+    transport = transports.chosen(config, shares_port=member is not None)
+    server = transport.server
+    grpc_port = 0 if member else _listen(transport, config)
     pages = _registry(serving), lambda: is_ready(serving)
     http = None if member else HttpServer(config.host, config.http_port, *pages)
     try:
         control = ModelControl(config, serving)
         await control.start(await member.models_elsewhere() if member else ())
         services = member.services(control) if member else _services(serving, config, control)
-        if http2 is not None:
-            status = await _add_to_http2(http2, config, *services)
-        else:
-            status = await _add_services(behind, front, *services)
+        status = await transport.add_services(*services)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
         if member:
             await member.join(*pages)
-            _listen(server, config)  # clients that come before it can answer would have to wait
+            _listen(transport, config)  # clients that come before it can answer would have to wait
         await server.start()
         serving.started = True
         if member:
             member.announce()
         if http:
             address = f"{config.host}:{http.port}"
-            log.info("serving", grpc=f"{config.host}:{grpc_port}", http=address)
+            log.info(
+                "serving",
+                grpc=f"{config.host}:{grpc_port}",
+                http=address,
+                transport=transport.name,
+            )
         expiry = asyncio.create_task(_expire(serving))
         await stop.wait()
         finished = await _drain(serving, status, stop, config.drain_limit_s)
@@ -96,58 +86,10 @@ def is_ready(serving: Serving) -> bool:
     return serving.started and not serving.draining
 
 
-def _grpc_server(config: ServerConfig, *, shares_port: bool) -> grpc.aio.Server:
-    size = config.limits.max_message_bytes
-    return grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", size),
-            ("grpc.max_send_message_length", size),
-            # a port in use is an error, not a second server, unless that one is ours
-            ("grpc.so_reuseport", int(shares_port)),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ]
-    )
-
-
-def _native_front(
-    behind: grpc.aio.Server, config: ServerConfig, *, shares_port: bool
-) -> NativeServer | None:
-    """What takes unary calls instead of the server behind it, if that is wanted and possible."""
-    if config.transport != "native":
-        return None
-    try:
-        from server.native import NativeServer
-    except ModuleNotFoundError as missing:
-        _not_installed(config, missing)
-        return None
-    return NativeServer(behind, config.limits.max_message_bytes, shares_port=shares_port)
-
-
-def _http2_server(config: ServerConfig, *, shares_port: bool) -> Http2Server | None:
-    """What takes all calls instead of grpcio, if that is wanted and possible."""
-    if config.transport != "http2":
-        return None
-    try:
-        from server.http2.server import Http2Server
-    except ModuleNotFoundError as missing:
-        _not_installed(config, missing)
-        return None
-    return Http2Server(config.limits.max_message_bytes, shares_port=shares_port)
-
-
-def _not_installed(config: ServerConfig, missing: ModuleNotFoundError) -> None:
-    log.warning(
-        f"transport {config.transport} is not installed; grpcio takes its place",
-        missing=missing.name,
-        install="pip install 'rnnserve[server,fast]'",
-    )
-
-
-def _listen(server: grpc.aio.Server | NativeServer | Http2Server, config: ServerConfig) -> int:
+def _listen(transport: Transport, config: ServerConfig) -> int:
     address = f"{config.host}:{config.grpc_port}"
     try:
-        port = server.add_insecure_port(address)
+        port = transport.server.add_insecure_port(address)
     except RuntimeError:
         port = 0
     if port == 0:
@@ -179,48 +121,6 @@ def _services(
         shared_memory=config.shared_memory,
     )
     return SessionService(serving, max_open), inference
-
-
-async def _add_services(
-    server: grpc.aio.Server,
-    front: NativeServer | None,
-    sessions: SessionService,
-    inference: InferenceService,
-) -> health.aio.HealthServicer:
-    """Both protocols, health and reflection."""
-    for service, descriptor in zip((sessions, inference), DESCRIPTORS, strict=True):
-        add_to_server(service, descriptor, server)
-    if front is not None:
-        front.add_methods([*sessions.unary(), *inference.unary()])
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    for name in ("", *SERVICES):
-        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection(
-        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
-    return status
-
-
-async def _add_to_http2(
-    server: Http2Server,
-    config: ServerConfig,
-    sessions: SessionService,
-    inference: InferenceService,
-) -> health.aio.HealthServicer:
-    """The same, without a servicer between a call and its method."""
-    from server.http2.services import health_methods, reflection_method
-    from server.http2.streaming import stream_methods
-
-    server.add_methods([*sessions.unary(), *inference.unary()])
-    max_open = config.limits.max_pending_per_session
-    server.add_streams(stream_methods(sessions, inference, max_open))
-    status = health.aio.HealthServicer()
-    for name in ("", *SERVICES):
-        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
-    server.add_tasks(health_methods(status))
-    server.add_streams([reflection_method((*SERVICES, health.SERVICE_NAME))])
-    return status
 
 
 async def _expire(serving: Serving) -> None:

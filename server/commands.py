@@ -98,8 +98,11 @@ def serve(
         typer.Option(help="The engine's thread; auto measures the model.", show_default="auto"),
     ] = None,
     transport: Annotated[
-        Literal["grpcio", "native", "http2"] | None,
-        typer.Option(help="What takes calls; native and http2 need [fast].", show_default="grpcio"),
+        Literal["auto", "http2", "grpcio", "native"] | None,
+        typer.Option(
+            help="What takes calls; auto: http2, or grpcio without h2. native needs [fast].",
+            show_default="auto",
+        ),
     ] = None,
     processes: Annotated[
         int | None,

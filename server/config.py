@@ -93,9 +93,9 @@ class ServerConfig(BaseSettings):
     engine_thread: Literal["auto", "own", "shared"] = Field(
         default="auto", description="own threads per model or the event loop's; auto measures"
     )
-    transport: Literal["grpcio", "native", "http2"] = Field(
-        default="grpcio",
-        description="http2 is ours; native takes unary calls in lists; both need the extra fast",
+    transport: Literal["auto", "http2", "grpcio", "native"] = Field(
+        default="auto",
+        description="auto: http2, ours, where h2 is installed, else grpcio; native: extra fast",
     )
     processes: int = Field(
         default=1, ge=1, le=256, description="that share the port; every limit is of each"

@@ -89,10 +89,12 @@ MAY_IMPORT = {
     "server.http": {"server.errors", "prometheus_client"},
     "server.logs": {"structlog"},
     "server.healthcheck": {"grpc", "grpc_health"},
-    "server.app": {
-        *("server", "rnnserve.v1"),
-        *("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "structlog"),
+    "server.transports": {
+        *("server.config", "server.http2", "server.native", "server.rpc"),
+        *("server.stubs", "rnnserve.v1"),
+        *("grpc", "grpc_health", "grpc_reflection", "structlog"),
     },
+    "server.app": {"server", "grpc_health", "prometheus_client", "structlog"},
     "server.commands": {
         *("server.app", "server.config", "server.logs", "server.processes.parent"),
         *("typer", "uvloop"),

@@ -12,7 +12,7 @@ MODEL = "lstm64"
 TRITON, OURS = "Triton", "rnnserve"
 HTTP2, NATIVE = "rnnserve, http2", "rnnserve, native"
 SERVE_OPTIONS = {
-    OURS: (),
+    OURS: ("--transport", "grpcio"),
     HTTP2: ("--transport", "http2"),
     NATIVE: ("--transport", "native"),
 }

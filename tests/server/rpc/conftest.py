@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from server.repository.spec import ModelSpec
     from server.shared_memory import Policy
 
-TRANSPORT = os.environ.get("RNNSERVE_TEST_TRANSPORT", "grpcio")  # or http2, native
+TRANSPORT = os.environ.get("RNNSERVE_TEST_TRANSPORT", "http2")  # or grpcio, native
 MAX_MESSAGE_BYTES = 4 * 2**20  # of a message: grpcio's own
 LIMITS = LimitsConfig(max_sessions=50, max_pending_per_session=32, max_chunk=4)
 INSTANCES = 2  # that the engines have, at most
