@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from tests.endtoend.triton_sequences.talk import SUMS, Answers, add, count, request, slow, stream
 
@@ -31,6 +32,22 @@ def test_in_order_of_arrival(
     results = [answers.next() for _ in range(8)]
     assert [(r.get_response().id, count(r)) for r in results] == [(str(n), n) for n in range(1, 9)]
     assert count(client.infer(**slow(sequence, "end"))) == 9
+
+
+def test_bursts(client: Any, new_id: Callable[[], int]) -> None:
+    """Each right behind the other, over one connection: they run in the order of sending."""
+    rng = np.random.default_rng(5)
+    add(client, 0, new_id(), "start end")  # what is sent before it is connected has no order
+    for _ in range(40):
+        answers, numbers, id = Answers(), rng.integers(-1000, 1000, 30).tolist(), new_id()
+        for n, x in enumerate(numbers):
+            flags = {0: "start", 29: "end"}.get(n, "")
+            sent = request(SUMS, x, id, flags, request_id=str(n))
+            client.async_infer(callback=answers.callback, **sent)
+        results = [answers.next() for _ in numbers]
+        assert not [one for one in results if isinstance(one, InferenceServerException)]
+        sums = {int(one.get_response().id): one.as_numpy("sum").item() for one in results}
+        assert [sums[n] for n in range(30)] == np.cumsum(numbers).tolist()
 
 
 def test_sequences_that_follow_each_other(
