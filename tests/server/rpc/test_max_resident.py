@@ -25,7 +25,9 @@ async def test_clients_of_many_sessions_at_once(make_rig: Any, seed: int) -> Non
     """Each steps on its own: single steps, numbered or not, long and short, read and set, forked
     and stored in between.
     """
-    rig, rng = await make_rig(max_resident=RESIDENT), np.random.default_rng(seed)
+    clients = 45
+    rig = await make_rig(max_resident=RESIDENT, max_sessions=2 * clients)  # some are being forked
+    rng = np.random.default_rng(seed)
 
     async def client(rounds: int) -> None:
         key, state, step = await rig.open(), np.zeros((1, 2), np.int64), 0
@@ -53,7 +55,7 @@ async def test_clients_of_many_sessions_at_once(make_rig: Any, seed: int) -> Non
                 key = moved.session
         await rig.sessions.CloseSession(pb.CloseSessionRequest(session=key))
 
-    await asyncio.gather(*(client(60) for _ in range(45)))
+    await asyncio.gather(*(client(60) for _ in range(clients)))
     assert len(rig.serving.sessions) == 0
     assert all_rows_are_free(rig)
 

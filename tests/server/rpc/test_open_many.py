@@ -170,13 +170,23 @@ async def test_what_is_sent_right_after_thousands(make_rig: Any) -> None:
     framing = await stream.send(frame=frame(rig, range(0, 3000, 300), {"x": x}))
     stepping = await stream.step(2999, X[:1])
     again = await stream.send(2500, open_many=many(1))
-    closing = await stream.send(close_many=pb.CloseManyRequest(sessions=column(*range(3000))))
-    late = await stream.send(frame=frame(rig, range(10), {"x": x}))
     assert len((await stream.answer(opening)).open_many.sessions) == 3000
     got = framed(rig, await stream.answer(framing))
     assert (got.steps, got.errors) == ([1] * 10, {})
     assert (await stream.answer(stepping)).step.step == 1
     assert (await stream.answer(again)).error.kind == "InvalidRequest"
+    await stream.end()
+
+
+async def test_closed_right_after_thousands(make_rig: Any) -> None:
+    """All of them are open by then; what comes later has none."""
+    rig = await make_rig(**MANY)
+    stream = Stream(rig)
+    opening = await stream.send(0, open_many=many(3000))
+    closing = await stream.send(close_many=pb.CloseManyRequest(sessions=column(*range(3000))))
+    x = np.repeat(X[:1], 10, 0)
+    late = await stream.send(frame=frame(rig, range(10), {"x": x}))
+    assert len((await stream.answer(opening)).open_many.sessions) == 3000
     assert (await stream.answer(closing)).close_many.closed == 3000
     assert (await stream.answer(late)).error.kind == "InvalidRequest"
     assert len(rig.serving.sessions) == 0
