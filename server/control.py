@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MAX_NAME_BYTES = 255  # of a directory
 EVERYTHING = "*"  # among the models to load at the start
 LOOK_S = 0.05  # between two looks whether the last session has gone
 
@@ -147,8 +148,11 @@ class ModelControl:
 
     def _directory(self, name: str) -> Path:
         """Where the model lies, if it does. Raises InvalidRequest."""
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise InvalidRequest(f"'{name}' is no name of a model; expected one directory's name")
+        is_too_long = len(name.encode()) > MAX_NAME_BYTES
+        if name in ("", ".", "..") or "/" in name or "\0" in name or is_too_long:
+            raise InvalidRequest(
+                f"'{name[:MAX_NAME_BYTES]}' is no name of a model; expected one directory's name"
+            )
         return self._config.repository / name
 
     # ---- loading ---------------------------------------------------------------------------------

@@ -55,9 +55,14 @@ def _as_text(config: str) -> str:
     except json_format.ParseError as error:
         reason = " ".join(str(error).split())
         raise InvalidRequest(f"parameter 'config' is no model configuration: {reason}") from None
+    said = json.loads(config)
+    if not isinstance(said, dict):  # the parser takes what has nothing in it for a message
+        raise InvalidRequest(
+            f"parameter 'config' is no model configuration: {config}; expected {{}}"
+        )
     text = text_format.MessageToString(parsed)
     # a batch size of 0 that is said is not one that is left out
-    said_0 = not parsed.max_batch_size and not _BATCH_SIZE.isdisjoint(json.loads(config))
+    said_0 = not parsed.max_batch_size and not _BATCH_SIZE.isdisjoint(said)
     return f"{text}max_batch_size: 0\n" if said_0 else text
 
 
