@@ -82,13 +82,13 @@ def plain() -> onnx.ModelProto:
     )
 
 
-def two_inputs() -> onnx.ModelProto:
-    """`total` ← total + x + y, without an answer of its own: `both` = x + y."""
-    shape = [*BATCHED, 1]
+def two_inputs(size: int | str = 1) -> onnx.ModelProto:
+    """`total` ← total + x + y, of any size perhaps, and `sum` is what it was before and x."""
+    shape = [*BATCHED, size]
     return made(
-        [node("Add", ["x", "y"], ["both"]), node("Add", ["both", "total"], ["total_next"])],
+        [node("Add", ["x", "total"], ["sum"]), node("Add", ["sum", "y"], ["total_next"])],
         [value(name, TensorProto.FLOAT, shape) for name in ("x", "y", "total")],
-        [value(name, TensorProto.FLOAT, shape) for name in ("both", "total_next")],
+        [value(name, TensorProto.FLOAT, shape) for name in ("sum", "total_next")],
     )
 
 

@@ -70,9 +70,10 @@ def write(root: Path) -> None:
     for name, values in (("told", flags), ("odd_flags", ODD_FLAGS)):
         put(root, name, batched(sequences(controls(values, TensorProto.INT64))), models.told_only())
     put(root, "plain", batched(), models.plain())
-    put(root, "kept_by_client", batched(sequences()), models.plain())
+    put(root, "kept_by_client", batched("sequence_batching { }"), models.plain())
     put(root, "slow", sequences(state("before", TensorProto.INT64)), models.slow())
     put(root, "two_inputs", batched(sequences(state("total"))), models.two_inputs())
+    put(root, "any_size", batched(sequences(state("total", size=-1))), models.two_inputs("any"))
     _write_crossed(root)
     _write_counters(root)
     _write_from_files(root, "from_files", BATCHED)
@@ -90,14 +91,13 @@ def put(root: Path, name: str, config: str, *versions: onnx.ModelProto) -> Path:
 def sums_config(kinds: Kinds, rows: Rows = BATCHED, more: str = "", idle_s: int = 60) -> str:
     """All that a configuration has to say, where the others leave to the graph what they can."""
     values = dict.fromkeys(models.FLAGS, ZERO_AND_ONE[kinds.flag])
-    idle = f"max_sequence_idle_microseconds: {idle_s}000000"
     return (
         f"max_batch_size: {8 if rows else 0}\n"
         + f"input {{ {tensor('x', kinds.number)} }}\n"
         + f"output {{ {tensor('sum', kinds.number)} }}\n"
         + f"output {{ {tensor('flags', TensorProto.DOUBLE, 3)} }}\n"
         + f"output {{ {tensor('id', kinds.id)} }}\n"
-        + sequences(idle, more, controls(values, kinds.id), state("total", kinds.number))
+        + sequences(more, controls(values, kinds.id), state("total", kinds.number), idle_s=idle_s)
     )
 
 
@@ -105,8 +105,9 @@ def batched(*lines: str) -> str:
     return "\n".join(["max_batch_size: 8", *lines])
 
 
-def sequences(*lines: str) -> str:
-    return "\n".join(["sequence_batching {", *lines, "}\n"])
+def sequences(*lines: str, idle_s: int = 60) -> str:
+    idle = f"max_sequence_idle_microseconds: {idle_s}000000"
+    return "\n".join(["sequence_batching {", idle, *lines, "}\n"])
 
 
 def controls(values: dict[str, str], id_kind: int) -> str:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SUITE = Path(__file__).with_name("triton_sequences")
+LIMIT_S = 240  # it takes a tenth of that on a quiet machine
 FILES = sorted(path.stem for path in SUITE.glob("*.py") if "def test_" in path.read_text())
+
+pytestmark = pytest.mark.timeout(LIMIT_S + 60)  # the first one waits for all
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,12 @@ def outcomes(start: Any, tmp_path_factory: pytest.TempPathFactory) -> Mapping[st
     addresses = {"RNNSERVE_TEST_GRPC": server.grpc, "RNNSERVE_TEST_HTTP": server.http}
     # the outcome stands in the report, unless it could not even begin
     run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | addresses, capture_output=True, text=True, timeout=100
+        command,
+        cwd=ROOT,
+        env=os.environ | addresses,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
     assert report.is_file(), run.stdout + run.stderr
     assert server.metric("rnnserve_pending_requests") == 0

@@ -37,7 +37,8 @@ def test_a_deadline(
     assert count(client.infer(**slow(sequence, "start"))) == 1
     busy()
     code, text = refusal(client.infer, **slow(sequence, flags), client_timeout=0.1)
-    assert (code, text) == ("DEADLINE_EXCEEDED", "Deadline Exceeded")
+    assert code == "DEADLINE_EXCEEDED"
+    assert "Deadline Exceeded" in text
     until_pending(1)
     assert count(client.infer(**slow(sequence, "end"))) == 2
 
@@ -144,10 +145,8 @@ def test_a_stream_past_its_deadline(
     with stream(address, stream_timeout=0.1) as (own, answers):
         own.async_stream_infer(**slow(sequence))
         error = answers.next()
-        assert (error.status(), error.message()) == (
-            "StatusCode.DEADLINE_EXCEEDED",
-            "Deadline Exceeded",
-        )
+        assert error.status() == "StatusCode.DEADLINE_EXCEEDED"
+        assert "Deadline Exceeded" in error.message()
     until_pending(1)
     assert count(client.infer(**slow(sequence, "end"))) == 2
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIMIT_S = 30.0
-BUSY_S = 0.8
+BUSY_S = 1.2
 _NUMBERS = itertools.count(1)
 
 

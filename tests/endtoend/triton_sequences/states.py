@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferRequestedOutput
 
-from tests.endtoend.triton_sequences.talk import refusal, request
+from tests.endtoend.triton_sequences.talk import inputs_of, refusal, request
 
 DTYPES = {
     "half": np.float16,
@@ -106,6 +106,21 @@ def test_initial_states_of_several_rows(client: Any, sequence: int) -> None:
     assert seen(client, "from_files", x, sequence, "start").tolist() == [start.tolist()] * 2
     got = seen(client, "from_files", x, sequence, "end")
     assert got.tolist() == [(start + 1).tolist(), (start + 100).tolist()]
+
+
+def test_a_state_of_any_size_has_size_one(client: Any, sequence: int) -> None:
+    """Where nobody says more. Requests may have any size, unless the state would change its own."""
+
+    def step(flags: str, *x: float) -> Any:
+        inputs = inputs_of(x=np.float32([x]), y=np.float32([[1]]))
+        sent = request("any_size", 0, sequence, flags) | {"inputs": inputs}
+        return client.infer(**sent).as_numpy("sum").tolist()
+
+    assert step("start", 5) == [[5]]
+    code, text = refusal(step, "", 5, 6)
+    assert code == "INVALID_ARGUMENT"
+    assert "it gave state 'total' another shape than [1] for each row" in text
+    assert step("end", 10) == [[16]]
 
 
 def test_states_in_metadata_and_configuration(client: Any) -> None:
