@@ -67,7 +67,7 @@ async def serve(config: ServerConfig, member: Member | None = None) -> None:
                 transport=transport.name,
             )
         expiry = asyncio.create_task(_expire(serving))
-        await stop.wait()
+        await stop.acquire()
         finished = await _drain(serving, status, stop, config.drain_limit_s)
         expiry.cancel()
         await control.stop()
@@ -137,18 +137,17 @@ async def _expire(serving: Serving) -> None:
 
 
 async def _drain(
-    serving: Serving, status: health.aio.HealthServicer, stop: asyncio.Event, limit_s: float
+    serving: Serving, status: health.aio.HealthServicer, stop: asyncio.Semaphore, limit_s: float
 ) -> bool:
     """Refuse new sessions, and let those that are open go on until they are closed, the limit has
     passed or a second signal comes. Whether all were closed and every request has its answer.
     """
-    stop.clear()
     serving.draining = True
     await status.enter_graceful_shutdown()
     if len(serving.sessions):
         log.info("draining; a second signal ends it", sessions=len(serving.sessions), s=limit_s)
     finished = asyncio.ensure_future(_finished(serving))
-    second_signal = asyncio.ensure_future(stop.wait())
+    second_signal = asyncio.ensure_future(stop.acquire())
     done, pending = await asyncio.wait(
         (finished, second_signal), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
     )
@@ -162,9 +161,9 @@ async def _finished(serving: Serving) -> None:
     await serving.idle()
 
 
-def _stop_signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
+def _stop_signals() -> asyncio.Semaphore:
+    """Counts SIGTERM and SIGINT: two that come at once are two."""
+    stop = asyncio.Semaphore(0)
     for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        asyncio.get_running_loop().add_signal_handler(signum, stop.release)
     return stop

@@ -137,6 +137,7 @@ class Driver:
         """Let the threads end after the jobs they are at, and the engine go. May be said twice."""
         if self._timer is not None:
             self._timer.cancel()
+        self._busy += self._instances  # none is free any more, whatever is still to come
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

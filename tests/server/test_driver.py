@@ -425,3 +425,22 @@ async def test_outputs_without_a_row_for_everybody_are_given_to_nobody_else(
         [[1], [2]],
         [[2], [4]],
     ]
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+async def test_nothing_begins_after_stop(
+    make_bench: Callable[..., Bench], own_thread: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came just before it is not looked at any more, and nothing is logged as a fault."""
+    bench = make_bench(own_thread)
+    sessions = [bench.session() for _ in range(3)]
+    await asyncio.gather(*(bench.step(session, 1) for session in sessions))
+    late = [bench.step(session, 1) for session in sessions]
+    bench.driver.stop()
+    await asyncio.sleep(0.02)
+    assert not caplog.records
+    for session in sessions:
+        bench.scheduler.close(session)
+    bench.scheduler.take_answers()
+    for step in late:
+        step.cancel()
