@@ -1,5 +1,5 @@
-"""docs/protocol.md, open-inference.md and repository.md say what the code does: kinds of errors, calls
-that are offered, keys of a configuration, and an example that runs.
+"""docs/protocol.md, open-inference.md and repository.md say what the code does: kinds of errors,
+calls that are offered, keys of a configuration, and an example that runs.
 """
 
 from __future__ import annotations
