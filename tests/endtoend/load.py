@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bench.load_generator import Program
     from tests.endtoend.perf_analyzer import Report
 
-# Unary calls have no order in gRPC. When it stops, perf_analyzer sends END while the step before is
-# under way; where END overtakes that step, there is no sequence for it any more, and where it
-# overtakes START, the sequence stays until it expires.
+# When it stops, perf_analyzer sends END while the step before is under way. Transports that do not
+# keep the order of unary calls may let END overtake that step, for which there is no sequence then,
+# or START, whose sequence stays until it expires.
 OVERTAKEN = "must specify the START flag on the first request of the sequence"
 TIMES = ("queue", "compute_input", "compute_infer", "compute_output")
 

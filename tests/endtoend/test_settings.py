@@ -28,7 +28,7 @@ LOGS = {
 }
 
 
-@pytest.fixture(scope="module", params=[(), ("--processes", "3"), ("--transport", "http2")])
+@pytest.fixture(scope="module", params=[(), ("--processes", "3"), ("--transport", "grpcio")])
 def own_server(request: Any, start: Any, repository: Path) -> Any:
     return start(repository, *request.param).wait_until_serving()
 
