@@ -105,16 +105,22 @@ class Call:
             self._go_on()
 
     def withdraw(self) -> None:
-        """The client has gone, or waits no longer."""
-        if not self._over:
+        """The client waits no longer."""
+        if self.let_go():
+            self.cancel()
+
+    def let_go(self) -> bool:
+        """Take no answer any more; whether one was to come, so that `cancel` has to follow."""
+        was_over = self._over
+        if not was_over:
             self._drop()
-            self._cancel_safely()
+        return not was_over
 
     def give_up(self, why: Failure) -> None:
         """Whatever the answer would be, it comes too late."""
         if not self._over:
             self._fail(why)
-            self._cancel_safely()
+            self.cancel()
 
     def _go_on(self) -> None:
         try:
@@ -212,7 +218,8 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _cancel_safely(self) -> None:
+    def cancel(self) -> None:
+        """What was asked for need not be done."""
         cancel, self._cancel = self._cancel, nothing_to_cancel
         try:
             cancel()

@@ -128,8 +128,10 @@ class Connection(asyncio.Protocol):
     def _withdraw_all(self) -> None:
         calls, self.calls = self.calls, {}
         self._blocked.clear()
-        for call in calls.values():
-            call.withdraw()
+        # withdrawing one may bring others their answers at once: none of them is taken any more
+        withdrawn = [call for call in calls.values() if call.let_go()]
+        for call in withdrawn:
+            call.cancel()
 
     # ---- what frames say -------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class StreamCall(Call):
             if self._messages:
                 raise Refused(CUT)
             self._finish()
-            self._cancel_safely()  # it may hold something for as long as the stream lasts
+            self.cancel()  # it may hold something for as long as the stream lasts
 
     def _begin(self, message: bytes) -> None:
         self._open += 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from rnnserve.v1 import session_pb2 as pb
 from server.http2.server import Http2Server
@@ -129,6 +130,27 @@ async def test_a_client_that_vanishes_takes_its_calls_with_it(rig: Any) -> None:
     await rig.until(lambda: rig.service.cancelled == 60)
     rig.service.answer()
     assert await call(rig.channel(), "echo", b"on") == raw(b"on")
+
+
+async def test_a_client_that_vanishes_leaves_no_answer_behind(rig: Any) -> None:
+    """To withdraw one call may bring the others of the same connection their answers."""
+    wire, delivered, begun = await rig.wire(), 0, [bytes([n]) for n in range(5)]
+
+    def cancel() -> None:
+        nonlocal delivered
+        rig.service.cancelled += 1
+        delivered += len(rig.service.waiting)
+        rig.service.answer()  # raises what their calls raise
+
+    rig.service.cancel = cancel
+    for snapshot in begun:
+        wire.call("wait", snapshot)
+    await wire.flush()
+    await rig.until(lambda: len(rig.service.waiting) == 5)
+    with capture_logs() as logs:
+        await wire.close()
+        await rig.until(lambda: rig.service.cancelled == 5)
+    assert (delivered, logs) == (5, [])
 
 
 def requests_alive() -> list[Any]:
