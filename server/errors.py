@@ -40,18 +40,6 @@ class SessionExists(RequestError):
     """The id that the client chose is taken."""
 
 
-class RegionNotFound(RequestError):
-    """No such region of shared memory, or no such segment to make one of."""
-
-
-class RegionExists(RequestError):
-    """The name is that of another region of shared memory."""
-
-
-class NotAllowed(RequestError):
-    """The server's configuration does not let this client do that."""
-
-
 class LimitReached(RequestError):
     """Too many sessions or too long a queue; worth another try after `retry_after_s` seconds."""
 
@@ -106,6 +94,18 @@ class OpenInferenceError(RequestError):
 
 class ModelControlOff(OpenInferenceError):
     """Models are not loaded and unloaded at a client's request."""
+
+
+class RegionNotFound(OpenInferenceError):
+    """No such region of shared memory, or no such segment to make one of."""
+
+
+class RegionExists(OpenInferenceError):
+    """The name is that of another region of shared memory."""
+
+
+class NotAllowed(OpenInferenceError):
+    """The server's configuration does not let this client do that."""
 
 
 class StartupError(Exception):

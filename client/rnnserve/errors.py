@@ -19,9 +19,6 @@ __all__ = [
     "LimitReached",
     "ModelNotFound",
     "ModelNotReady",
-    "NotAllowed",
-    "RegionExists",
-    "RegionNotFound",
     "RnnserveError",
     "SessionClosed",
     "SessionExists",
@@ -87,18 +84,6 @@ class SessionClosed(RnnserveError):
 
 class SessionExists(RnnserveError):
     """The id that was asked for is taken."""
-
-
-class RegionNotFound(RnnserveError):
-    """No such region of shared memory. Only the Open Inference protocol has those."""
-
-
-class RegionExists(RnnserveError):
-    """The name is that of another region of shared memory, as above."""
-
-
-class NotAllowed(RnnserveError):
-    """The server's configuration does not let this client do that."""
 
 
 class LimitReached(RnnserveError):
