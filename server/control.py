@@ -134,8 +134,16 @@ class ModelControl:
         """Every model that lies in the repository or was loaded, by name and version."""
         entries = [Entry(*known) for known in self._catalogue.reports()]
         names = {entry.name for entry in entries}
-        lying = [path.name for path in scan.scan(self._config.repository, may_be_empty=True)]
-        yield from sorted([*entries, *(Entry(name) for name in lying if name not in names)])
+        lying = (Entry(name) for name in self._lying() if name not in names)
+        yield from sorted([*entries, *lying])
+
+    def _lying(self) -> list[str]:
+        """What lies in the repository, as far as it can be read now."""
+        try:
+            return [path.name for path in scan.scan(self._config.repository, may_be_empty=True)]
+        except (StartupError, OSError) as error:
+            log.error("repository cannot be read", reason=str(error))
+            return []
 
     def _check_control(self) -> None:
         mode = self._config.model_control_mode

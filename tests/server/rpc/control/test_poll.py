@@ -90,6 +90,7 @@ async def test_a_repository_that_is_gone_for_a_while(repository: Any, serve: Any
     repository.path.rename(away)
     await asyncio.sleep(0.2)
     assert await step(rig, "a", 1, start=True) == [1, 2]
+    assert await index(rig) == [("a", "1", "READY")]
     away.rename(repository.path)
     await asyncio.sleep(0.1)
     assert await index(rig) == [("a", "1", "READY")]
