@@ -68,10 +68,13 @@ COMPARISONS = (
         *(OURS, FRAME[256], STREAMED[256], "steps_per_s", "≥ 20"),
     ),
     _same("one unary", OURS, UNARY[1]),
+    _same("one unary, http2 transport", HTTP2, UNARY[1], "≤ 0.6"),
     _same("one unary, native transport", NATIVE, UNARY[1], "≤ 0.6"),
     _same("64 unary", OURS, UNARY[64]),
+    _same("64 unary, http2 transport", HTTP2, UNARY[64], "≥ 2.5"),
     _same("64 unary, native transport", NATIVE, UNARY[64], "≥ 2.5"),
     _same("256 unary", OURS, UNARY[256]),
+    _same("256 unary, http2 transport", HTTP2, UNARY[256], "≥ 2.5"),
     _same("256 unary, native transport", NATIVE, UNARY[256], "≥ 2.5"),
 )
 
