@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from server.rpc.methods import for_caller
 
 if TYPE_CHECKING:
+    from server.processes.routes import Routes
     from server.rpc.caller import Caller
     from server.rpc.methods import Cancel, Respond
 
@@ -21,20 +22,19 @@ def everywhere(method: Any) -> Any:
     @for_caller
     @wraps(method)
     def begin(service: Any, request: Any, respond: Respond, caller: Caller) -> Cancel:
-        answer = _all(service, method, request, caller)
-        cancel: Cancel = service.routes.in_task(answer, respond)
+        own: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        method.begin(service, request, own.set_result, caller)
+        rest = _others(service.routes, method.__name__, request, own)
+        cancel: Cancel = service.routes.in_task(rest, respond)
         return cancel
 
     return begin
 
 
-async def _all(service: Any, method: Any, request: Any, caller: Caller) -> Any:
+async def _others(routes: Routes, name: str, request: Any, own: asyncio.Future[Any]) -> Any:
     """Raises RequestError."""
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    method.begin(service, request, answered.set_result, caller)
-    own = await answered
-    if isinstance(own, Exception):
-        raise own
-    peers = await service.routes.present()
-    await service.routes.ask([getattr(peer.inference, method.__name__) for peer in peers], request)
-    return own
+    answer = await own
+    if isinstance(answer, Exception):
+        raise answer
+    await routes.tell(name, request)
+    return answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from server.processes.everywhere import everywhere
 from server.processes.inference_stream import MISSED, RoutedInferenceStream, sequences_in
 from server.processes.merged import merged_statistics
-from server.processes.regions import register_with_others, unregister_with_others
+from server.processes.regions import register_with_others
 from server.rpc.inference_service import GRPC_ERROR, InferenceService
 from server.rpc.methods import for_caller
 from server.rpc.places import vouch
@@ -30,6 +30,7 @@ class RoutedInferenceService(InferenceService):
 
     RepositoryModelLoad = everywhere(InferenceService.RepositoryModelLoad)
     RepositoryModelUnload = everywhere(InferenceService.RepositoryModelUnload)
+    SystemSharedMemoryUnregister = everywhere(InferenceService.SystemSharedMemoryUnregister)
     TraceSetting = everywhere(InferenceService.TraceSetting)
     LogSettings = everywhere(InferenceService.LogSettings)
 
@@ -66,14 +67,6 @@ class RoutedInferenceService(InferenceService):
         regions = self._regions(caller)
         regions.register(request.name, request.key, request.offset, request.byte_size)
         return self.routes.in_task(register_with_others(self.routes, regions, request), respond)
-
-    @for_caller
-    def SystemSharedMemoryUnregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest, respond: Respond, caller: Caller
-    ) -> Cancel:
-        """In all processes."""
-        self._regions(caller).unregister(request.name)
-        return self.routes.in_task(unregister_with_others(self.routes, request), respond)
 
     def stream(self, caller: Caller) -> AnyStream:
         return RoutedInferenceStream(

@@ -38,12 +38,3 @@ async def register_with_others(
         await routes.ask([peer.inference.SystemSharedMemoryUnregister for peer in done], undo)
         raise refusals[0]
     return pb.SystemSharedMemoryRegisterResponse()
-
-
-async def unregister_with_others(
-    routes: Routes, request: pb.SystemSharedMemoryUnregisterRequest
-) -> pb.SystemSharedMemoryUnregisterResponse:
-    """What is unregistered here now. Raises RequestError."""
-    peers = await routes.present()
-    await routes.ask([peer.inference.SystemSharedMemoryUnregister for peer in peers], request)
-    return pb.SystemSharedMemoryUnregisterResponse()

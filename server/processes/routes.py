@@ -129,6 +129,13 @@ class Routes:
         missing = await asyncio.gather(*(peer.reach() for peer in peers), return_exceptions=True)
         return [peer for peer, why in zip(peers, missing, strict=True) if why is None]
 
+    async def tell(self, method: str, request: Any) -> None:
+        """Call this method of GRPCInferenceService in the other processes that are there. Raises
+        RequestError.
+        """
+        peers = await self.present()
+        await self.ask([getattr(peer.inference, method) for peer in peers], request)
+
     async def ask(self, methods: Iterable[Any], request: Any) -> list[Any]:
         """What the processes answer that are there. Raises RequestError."""
         answers = await asyncio.gather(

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from server.errors import RegionExists
-from server.processes.regions import register_with_others, unregister_with_others
+from server.processes.regions import register_with_others
 from server.processes.routes import Routes, socket_of
 from server.rpc.shared_memory_methods import SharedMemoryMethods
 from server.shared_memory import Regions
@@ -78,7 +78,8 @@ class Own:
 
     async def unregister(self) -> None:
         self.regions.unregister("")
-        await unregister_with_others(self.routes, pb.SystemSharedMemoryUnregisterRequest())
+        asked = pb.SystemSharedMemoryUnregisterRequest()
+        await self.routes.tell("SystemSharedMemoryUnregister", asked)
 
 
 @pytest.fixture
